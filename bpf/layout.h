@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Every value that crosses between the programs and user space. libbpf-ts reads
+ * these types back from BTF and writes src/datapath/ebpf/gen/, so a field is
+ * named and typed once, here.
+ *
+ * Addresses are 16 bytes in network order; IPv4 stands in the last four bytes
+ * behind ::ffff:0:0/96, so one key form serves both families. Ports are host
+ * order unless the type is __be16.
+ */
+#ifndef SHUNT_LAYOUT_H
+#define SHUNT_LAYOUT_H
+
+/* Raised whenever a pinned map's key or value changes shape. */
+#define SHUNT_LAYOUT_VERSION 1
+
+#define SHUNT_MAX_PROXY_IDS 4
+#define SHUNT_LISTENER_SLOTS 4
+
+struct addr {
+	__u8 bytes[16];
+};
+
+/* An address and a port as they stood in the socket call. */
+struct endpoint {
+	struct addr addr;
+	__be16 port;
+	__u16 family; /* AF_INET or AF_INET6; AF_INET for IPv4-mapped sockets */
+};
+
+enum pod_flags {
+	POD_CGROUP_KNOWN = 1 << 0, /* sidecar container's cgroup id is in `roles` */
+	POD_HAS_IP4 = 1 << 1,
+	POD_HAS_IP6 = 1 << 2,
+	POD_ACCEL_OUTBOUND = 1 << 3, /* app -> sidecar, sidecar <-> sidecar */
+	POD_ACCEL_FULL = 1 << 4, /* sidecar -> app as well */
+};
+
+/* pods: netns cookie -> pod. Presence is the switch that enrolls. */
+struct pod {
+	struct addr ip4; /* redirect target of IPv4 connections */
+	struct addr ip6;
+	__u32 policy; /* key into `policies` */
+	__u16 outbound_port;
+	__u16 inbound_port;
+	enum pod_flags flags;
+	__u32 pad;
+	__u64 sidecar_cgroup; /* 0 when not known */
+};
+
+enum policy_flags {
+	POLICY_OUT_ALL = 1 << 0, /* includeOutboundIPRanges "*" */
+	POLICY_IN_ALL = 1 << 1, /* includeInboundPorts "*" */
+	POLICY_LOOPBACK_INCLUDED = 1 << 2, /* an include CIDR covers loopback: rule 3b is off */
+	POLICY_PASSTHROUGH_SOURCE = 1 << 3, /* 127.0.0.6 and ::6 on lo are left alone */
+	POLICY_SELF_CALL_INBOUND = 1 << 4, /* sidecar to own pod IP goes inbound */
+};
+
+/* policies: id -> scalars. Lists stand in `policy_ports` and `policy_cidrs`. */
+struct policy {
+	__u64 content_hash; /* of the whole policy, lists included */
+	enum policy_flags flags;
+	__u32 proxy_uids[SHUNT_MAX_PROXY_IDS];
+	__u32 proxy_gids[SHUNT_MAX_PROXY_IDS];
+	__u8 proxy_uid_count;
+	__u8 proxy_gid_count;
+	__u16 tunnel_port; /* 0 = none */
+};
+
+enum rule_list {
+	RULE_OUT_EXCLUDE = 1,
+	RULE_OUT_INCLUDE = 2,
+	RULE_IN_EXCLUDE = 3,
+	RULE_IN_INCLUDE = 4,
+};
+
+/* LPM keys. prefixlen counts bits after itself: 64 of header, then the rule's. */
+struct port_key {
+	__u32 prefixlen;
+	__u32 policy;
+	enum rule_list list;
+	__be16 port;
+	__u16 pad;
+};
+
+struct cidr_key {
+	__u32 prefixlen;
+	__u32 policy;
+	enum rule_list list;
+	struct addr addr;
+};
+
+/*
+ * addrs: {netns cookie, address} -> netns cookie, for "is this address local to
+ * the pod"; {0, address} -> netns cookie of the enrolled pod on this node that
+ * owns it.
+ */
+struct addr_key {
+	__u64 netns;
+	struct addr addr;
+};
+
+/* roles: cgroup id -> the sidecar container it is. */
+struct role {
+	__u64 netns;
+};
+
+/* pairs: a handshake in flight, keyed as the connecting side sees it. */
+struct pair_key {
+	__u64 netns; /* 0 when the tuple is not local to one netns */
+	struct addr saddr;
+	struct addr daddr;
+	__u16 sport;
+	__u16 dport;
+	__u32 pad;
+};
+
+enum conn_flags {
+	CONN_CLIENT = 1 << 0, /* connected through the hook */
+	CONN_SERVER = 1 << 1, /* accepted, and its client is known */
+	CONN_REDIRECTED = 1 << 2, /* orig differs from the peer on the wire */
+	CONN_SEND_ACCEL = 1 << 3, /* this end may redirect what it sends */
+	CONN_PAIRED = 1 << 4, /* the sequence numbers of both ends matched */
+	CONN_PROMOTED = 1 << 5, /* in the sockhash */
+	CONN_UNFIT = 1 << 6, /* seen with an option that acceleration would break */
+	CONN_RECORDED = 1 << 7, /* an entry stands in `pairs` */
+	CONN_NOT_REQUEST = 1 << 8, /* bulk or one-way so far */
+};
+
+struct pair {
+	struct endpoint orig;
+	enum conn_flags flags;
+	__u64 client; /* socket cookie */
+	__u32 client_snd_nxt;
+	__u32 client_rcv_nxt;
+	__u32 seq_valid;
+	__u32 pad;
+};
+
+/* conns: per socket, freed with it. */
+struct conn {
+	struct endpoint orig;
+	enum conn_flags flags;
+	__u64 netns;
+	__u64 self; /* socket cookie */
+	__u64 peer; /* socket cookie, 0 while unknown */
+	__u64 since_ns; /* established */
+};
+
+/* listener_roles: set at bind, read when the socket starts to listen. */
+struct listener_role {
+	__u64 netns;
+};
+
+struct listener_key {
+	__u64 netns;
+	__u32 family;
+	__u32 slot;
+};
+
+/* flows: state of one accelerated end, keyed by its own cookie; read by its peer. */
+struct flow {
+	__u64 peer;
+	__u64 in_bytes; /* redirected to this end */
+	__u64 done_bytes; /* of those, proven read */
+	__u32 drained_seq; /* rcv_nxt at a moment when nothing of TCP was unread */
+	__u32 drained; /* drained_seq holds */
+	__u32 fit_round; /* iterator round that last found this end fit */
+	__u32 promoted;
+};
+
+enum settings_flags {
+	SETTINGS_ACCEL = 1 << 0, /* the kill switch: clear and nothing is redirected */
+};
+
+struct settings {
+	enum settings_flags flags;
+	__u32 backlog_bytes; /* most that may wait unread at one end */
+	__u64 min_age_ns; /* established this long before promotion */
+	__u32 max_message_bytes; /* longer messages stay on TCP */
+	__u32 round; /* iterator round, set before each run */
+};
+
+/* meta: what pinned these maps; read before anything is adopted. */
+struct meta {
+	__u32 layout;
+	__u32 pad;
+	__u64 cgroup_id; /* of the cgroup the links are attached to */
+	char agent_version[32];
+	char cgroup_path[256];
+};
+
+enum counter {
+	COUNTER_OUTBOUND_REDIRECTED,
+	COUNTER_OUTBOUND_PASSED,
+	COUNTER_OUTBOUND_REFUSED,
+	COUNTER_SELF_CALL,
+	COUNTER_SIDECAR_PASSED,
+	COUNTER_IMPERSONATED,
+	COUNTER_INBOUND_STEERED,
+	COUNTER_INBOUND_PASSED,
+	COUNTER_INBOUND_REFUSED,
+	COUNTER_ORIGINAL_DST,
+	COUNTER_PAIR_LOST,
+	COUNTER_PAIRED,
+	COUNTER_PROMOTED,
+	COUNTER_ACCEL_MESSAGES,
+	COUNTER_ACCEL_BYTES,
+	COUNTER_TCP_MESSAGES,
+	COUNTER_LISTENER_CAPTURED,
+	COUNTER_LISTENER_LOST,
+	COUNTER_EVENT_LOST,
+	COUNTER_MAX,
+};
+
+/* counters: netns cookie -> per-CPU values, indexed by enum counter. */
+struct counters {
+	__u64 values[COUNTER_MAX];
+};
+
+enum event_kind {
+	EVENT_IMPERSONATION = 1, /* proxy uid or gid outside the sidecar's cgroup */
+	EVENT_INBOUND_REFUSED = 2, /* no sidecar listener to steer to */
+	EVENT_STORAGE_FAILED = 3, /* connect refused: no memory for socket storage */
+	EVENT_PAIR_LOST = 4, /* `pairs` full: the sidecar will not learn the destination */
+	EVENT_LISTENER_LOST = 5, /* no free listener slot */
+};
+
+struct event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 netns;
+	__u64 cgroup;
+	enum event_kind kind;
+	__u32 uid;
+	__u32 gid;
+	__u32 pid;
+	struct endpoint dst;
+	char comm[16];
+};
+
+#endif

@@ -1,0 +1,62 @@
+import type { AccelerationState, HeldLink, HeldPod, MapFill } from '../datapath/interface.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { RedirectPolicy } from '../policy/policy.ts';
+
+/**
+ * The agent's local API: HTTP over a unix socket (mode 0600). JSON bodies, bigints as decimal strings.
+ *
+ *   GET  /v1/status         StatusReport
+ *   GET  /v1/pods           PodReport[]
+ *   POST /v1/reconcile      ReconcileReport
+ *   POST /v1/acceleration   {"enabled": boolean} -> AccelerationState
+ *   POST /v1/stop           {} ; the agent exits, everything pinned stays
+ *
+ * An error is {"error": {code, message, fix}} with status 4xx or 5xx.
+ */
+export const DEFAULT_SOCKET = '/run/shunt/agent.sock';
+export const DEFAULT_BPFFS = '/sys/fs/bpf';
+
+export interface ErrorReport {
+  code: ErrorCode | string;
+  message: string;
+  fix: string;
+}
+
+export interface PodReport {
+  namespace: string;
+  name: string;
+  uid: string;
+  /** enrolled; left (alone, with a reason); failed (with an error; what was enrolled before stays). */
+  state: 'enrolled' | 'left' | 'failed';
+  reason: string | null;
+  error: ErrorReport | null;
+  mesh: string | null;
+  ip4: string | null;
+  ip6: string | null;
+  netns: { path: string; cookie: string } | null;
+  /** `cgroup` = cgroup id and uid/gid; `uid` = uid/gid alone. */
+  identity: 'cgroup' | 'uid' | null;
+  policy: RedirectPolicy | null;
+  held: HeldPod | null;
+}
+
+export interface StatusReport {
+  version: string;
+  pid: number;
+  startedAt: string;
+  backend: 'ebpf' | 'iptables';
+  cgroup: string;
+  bpffs: string;
+  source: { path: string; manifests: number; rejected: (ErrorReport & { file: string })[] };
+  adopted: { links: number; pods: number };
+  drift: { checkedAt: string; repaired: string[]; outstanding: string[] };
+  acceleration: AccelerationState;
+  pods: { enrolled: number; left: number; failed: number };
+  links: HeldLink[];
+  maps: MapFill[];
+}
+
+export interface ReconcileReport {
+  repaired: string[];
+  outstanding: string[];
+}

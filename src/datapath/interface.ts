@@ -1,0 +1,69 @@
+import type { Workload } from '../pod/workload.ts';
+
+/** What the kernel holds of one pod. */
+export interface HeldPod {
+  cookie: bigint;
+  ip4: string | null;
+  ip6: string | null;
+  /** Inbound steering is attached. */
+  inbound: boolean;
+  /** Listeners captured for inbound, per family. */
+  listeners: { ip4: number; ip6: number };
+  acceleration: 'off' | 'outbound' | 'full';
+  counters: Record<string, bigint>;
+}
+
+export interface HeldLink {
+  name: string;
+  attachType: string;
+  /** False when the pin is there and the attachment is gone (its cgroup or netns was deleted). */
+  attached: boolean;
+  linkId: number;
+  programId: number;
+}
+
+export interface MapFill {
+  name: string;
+  type: string;
+  entries: number | null;
+  capacity: number;
+}
+
+export interface AccelerationState {
+  enabled: boolean;
+  /** Why it is on or off. */
+  reason: string;
+}
+
+/** A thing that happened in the kernel and that a person should hear of. */
+export interface DatapathEvent {
+  kind: string;
+  netns: bigint;
+  uid: number;
+  gid: number;
+  pid: number;
+  comm: string;
+  /** Destination as address:port. */
+  destination: string;
+}
+
+/** One way of making policies true in the kernel. ebpf/ and (later) iptables/ implement it. */
+export interface Datapath extends Disposable {
+  readonly backend: 'ebpf' | 'iptables';
+  /** How many links and pods were found in place at start. */
+  readonly adopted: { links: number; pods: number };
+  /** Makes the workload true, or leaves what was there as it was and throws. Idempotent. */
+  enroll(workload: Workload): Promise<void>;
+  /** Removes every trace of the pod. Idempotent. */
+  withdraw(cookie: bigint): Promise<void>;
+  /** Differences between the workload and the kernel, one sentence each; empty when true. */
+  drift(workload: Workload): Promise<string[]>;
+  /** Repairs node-wide state (links, settings); one sentence for each thing repaired. */
+  repair(): Promise<string[]>;
+  pods(): HeldPod[];
+  links(): HeldLink[];
+  maps(): MapFill[];
+  acceleration(): AccelerationState;
+  setAcceleration(enabled: boolean): void;
+  events(signal: AbortSignal): AsyncIterable<DatapathEvent>;
+}

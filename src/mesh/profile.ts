@@ -1,0 +1,24 @@
+import type { PodObject } from '../pod/workload.ts';
+import type { Acceleration, RedirectPolicy } from '../policy/policy.ts';
+
+/** A value of the pod that was not taken as it stands; becomes a log line and an event. */
+export interface PolicyNote {
+  annotation: string;
+  value: string;
+  /** What is wrong with it and what was done instead. */
+  message: string;
+}
+
+/** What a mesh profile says of a pod. */
+export type Recognition =
+  | { kind: 'redirect'; policy: RedirectPolicy; sidecarContainer: string; acceleration: Acceleration; notes: PolicyNote[] }
+  /** To be left alone; the reason is shown to people. */
+  | { kind: 'leave'; reason: string }
+  /** A value that the mesh itself rejects: nothing is done to the pod, and the error names annotation and value. */
+  | { kind: 'reject'; notes: PolicyNote[] };
+
+/** One mesh: a pure function of the Pod object. Null when the pod is not of this mesh. */
+export interface MeshProfile {
+  name: string;
+  recognise(pod: PodObject): Recognition | null;
+}

@@ -1,0 +1,67 @@
+import type { Acceleration, RedirectPolicy } from '../policy/policy.ts';
+
+/** Names a pod for people and for logs. */
+export interface PodName {
+  namespace: string;
+  name: string;
+  /** metadata.uid; where a manifest has none, `namespace/name`. */
+  uid: string;
+}
+
+/** A pod's network namespace as found on this node. */
+export interface NetnsRef {
+  /** A path that opens it: /run/netns/x or /proc/PID/ns/net. */
+  path: string;
+  /** Inode of the namespace. */
+  inode: bigint;
+  /** SO_NETNS_COOKIE: unique on this boot, the pod's key in the kernel. */
+  cookie: bigint;
+  /** Every address of its interfaces, canonical text, loopback included. */
+  addresses: string[];
+}
+
+/** A container's cgroup v2 directory. */
+export interface CgroupRef {
+  path: string;
+  /** Inode of the directory, which is the id bpf_get_current_cgroup_id() gives. */
+  id: bigint;
+}
+
+/** An enrolled pod: where it lives, and what is to be true of it. */
+export interface Workload extends PodName {
+  /** The address redirected IPv4 connections go to; null when the pod has none. */
+  ip4: string | null;
+  ip6: string | null;
+  netns: NetnsRef;
+  /** The sidecar container's cgroup; null = told by uid and gid alone. */
+  sidecarCgroup: CgroupRef | null;
+  policy: RedirectPolicy;
+  acceleration: Acceleration;
+}
+
+/** What a source says of a pod: the manifest as far as Shunt reads it. */
+export interface PodObject {
+  metadata: {
+    name: string;
+    namespace: string;
+    uid?: string | undefined;
+    labels: Record<string, string>;
+    annotations: Record<string, string>;
+  };
+  spec: {
+    hostNetwork: boolean;
+    containers: ContainerSpec[];
+    initContainers: ContainerSpec[];
+  };
+  status: { podIPs: string[] };
+}
+
+export interface ContainerSpec {
+  name: string;
+  args: string[];
+  env: Record<string, string>;
+  /** `Always` on an init container makes it a native sidecar. */
+  restartPolicy?: string | undefined;
+  runAsUser?: number | undefined;
+  runAsGroup?: number | undefined;
+}
