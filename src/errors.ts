@@ -76,6 +76,102 @@ export const ERRORS = {
     what: 'a fault in Shunt itself',
     fix: 'run it again with SHUNT_DEBUG=1 and report the stack that it prints',
   },
+  SHUNT_E_LAB_TOOL: {
+    what: 'a program that the test bed needs is missing',
+    fix: 'run the set-up again (`npm run demo` does it), or install the program',
+  },
+  SHUNT_E_LAB_COMMAND: {
+    what: 'a command of the test bed failed',
+    fix: 'see what it said; network namespaces, veth and bridge devices need root and a kernel that has them',
+  },
+  SHUNT_E_LAB_PROCESS: {
+    what: 'a process of the test bed ended early',
+    fix: 'see the end of its log in the message',
+  },
+  SHUNT_E_LAB_TIMEOUT: {
+    what: 'the test bed waited in vain',
+    fix: 'the machine may be overloaded: run it again, and report it if it stays',
+  },
+  SHUNT_E_LAB_CGROUP2: {
+    what: 'cgroup v2 is not mounted',
+    fix: 'mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified',
+  },
+  SHUNT_E_LAB_IN_USE: {
+    what: 'another test bed of this name is running',
+    fix: 'stop it first (Ctrl-C where it runs)',
+  },
+  SHUNT_E_DEMO_NODE_IN_USE: {
+    what: 'this node already carries pins of an agent',
+    fix: 'use another machine for the demo; if the pins are left over, remove them with `shunt cleanup`',
+  },
+  SHUNT_E_MANIFEST_SYNTAX: {
+    what: 'the manifest is not YAML or JSON',
+    fix: 'correct the line named, or check the file with `kubectl apply --dry-run=client -f FILE`',
+  },
+  SHUNT_E_MANIFEST_NOT_POD: {
+    what: 'the manifest holds an object that is not a Pod',
+    fix: 'keep only Pod objects (apiVersion v1, kind Pod, List or PodList) in the path given with --pods',
+  },
+  SHUNT_E_MANIFEST_FIELD: {
+    what: 'a field of the manifest has the wrong type or is missing',
+    fix: 'correct the field named; `kubectl explain pod.FIELD` says what it takes',
+  },
+  SHUNT_E_MANIFEST_TOO_LARGE: {
+    what: 'the manifest is larger than 1 MiB, or expands to too much',
+    fix: 'split it into several files',
+  },
+  SHUNT_E_MANIFEST_DUPLICATE: {
+    what: 'another manifest already describes this pod',
+    fix: 'remove one of the two; the first in order of file names is in force',
+  },
+  SHUNT_E_PODS_PATH: {
+    what: 'the path of pod manifests cannot be read',
+    fix: 'create the file or directory, or name another with --pods',
+  },
+  SHUNT_E_POD_NO_NETNS: {
+    what: 'the pod does not say where its network namespace is',
+    fix: 'add the annotation shunt.dev/netns with a path such as /run/netns/NAME or /proc/PID/ns/net',
+  },
+  SHUNT_E_POD_IP_MISMATCH: {
+    what: 'an address in status.podIPs is not an address of the network namespace',
+    fix: 'correct status.podIPs (or leave it out) or the annotation shunt.dev/netns',
+  },
+  SHUNT_E_NETNS_MISSING: {
+    what: 'the network namespace does not exist',
+    fix: 'start the pod first, or correct the annotation shunt.dev/netns; `ip netns list` shows those with names',
+  },
+  SHUNT_E_NETNS_NOT_NETNS: {
+    what: 'the path is not a network namespace',
+    fix: 'name a file such as /run/netns/NAME or /proc/PID/ns/net in the annotation shunt.dev/netns',
+  },
+  SHUNT_E_NETNS_COOKIE: {
+    what: 'the kernel does not give the cookie of a network namespace',
+    fix: 'use Linux 5.14 or newer for the eBPF backend',
+  },
+  SHUNT_E_NETNS_HOST: {
+    what: "this is the host's network namespace, which is never enrolled",
+    fix: "name the pod's own network namespace in the annotation shunt.dev/netns",
+  },
+  SHUNT_E_CGROUP2_MISSING: {
+    what: 'no cgroup v2 file system is mounted',
+    fix: 'mount it: mount -t cgroup2 none /sys/fs/cgroup/unified',
+  },
+  SHUNT_E_CGROUP_MISSING: {
+    what: 'the cgroup does not exist',
+    fix: 'start the container first, or correct the annotation shunt.dev/cgroup',
+  },
+  SHUNT_E_CGROUP_NOT_V2: {
+    what: 'the directory is not a cgroup v2 directory',
+    fix: 'name one below the cgroup2 mount; `findmnt -t cgroup2` shows where that is',
+  },
+  SHUNT_E_LISTENER_TAKE: {
+    what: "the sidecar's listening socket cannot be duplicated",
+    fix: 'give the agent CAP_SYS_PTRACE and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',
+  },
+  SHUNT_E_POLICY: {
+    what: 'the redirect policy is not valid',
+    fix: 'correct the value named',
+  },
 } as const satisfies Record<`SHUNT_E_${string}`, { what: string; fix: string }>;
 
 export type ErrorCode = keyof typeof ERRORS;
