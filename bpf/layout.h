@@ -15,7 +15,11 @@
 #define SHUNT_LAYOUT_VERSION 1
 
 #define SHUNT_MAX_PROXY_IDS 4
-#define SHUNT_LISTENER_SLOTS 4
+/*
+ * Listeners kept per pod and family. One is enough to steer to, since the kernel
+ * then picks within its SO_REUSEPORT group; the rest outlive a worker's end.
+ */
+#define SHUNT_LISTENER_SLOTS 16
 
 struct addr {
 	__u8 bytes[16];
@@ -29,7 +33,7 @@ struct endpoint {
 };
 
 enum pod_flags {
-	POD_CGROUP_KNOWN = 1 << 0, /* sidecar container's cgroup id is in `roles` */
+	POD_CGROUP_KNOWN = 1 << 0, /* sidecar_cgroup holds; else uid and gid alone tell */
 	POD_HAS_IP4 = 1 << 1,
 	POD_HAS_IP6 = 1 << 2,
 	POD_ACCEL_OUTBOUND = 1 << 3, /* app -> sidecar, sidecar <-> sidecar */
@@ -44,8 +48,8 @@ struct pod {
 	__u16 outbound_port;
 	__u16 inbound_port;
 	enum pod_flags flags;
-	__u32 pad;
-	__u64 sidecar_cgroup; /* 0 when not known */
+	__u32 sidecar_cgroup_level; /* depth below the root of the cgroup2 hierarchy */
+	__u64 sidecar_cgroup; /* id of the sidecar container's cgroup */
 };
 
 enum policy_flags {
@@ -56,7 +60,7 @@ enum policy_flags {
 	POLICY_SELF_CALL_INBOUND = 1 << 4, /* sidecar to own pod IP goes inbound */
 };
 
-/* policies: id -> scalars. Lists stand in `policy_ports` and `policy_cidrs`. */
+/* policies: id -> scalars. Lists stand in `shunt_ports` and `shunt_cidrs`. */
 struct policy {
 	__u64 content_hash; /* of the whole policy, lists included */
 	enum policy_flags flags;
@@ -100,14 +104,12 @@ struct addr_key {
 	struct addr addr;
 };
 
-/* roles: cgroup id -> the sidecar container it is. */
-struct role {
-	__u64 netns;
-};
-
-/* pairs: a handshake in flight, keyed as the connecting side sees it. */
+/*
+ * pairs: a handshake in flight, keyed as the connecting side sees it. offers: the
+ * same for connections that are only candidates for acceleration.
+ */
 struct pair_key {
-	__u64 netns; /* 0 when the tuple is not local to one netns */
+	__u64 netns; /* 0 when the ends are in two namespaces */
 	struct addr saddr;
 	struct addr daddr;
 	__u16 sport;
@@ -119,21 +121,29 @@ enum conn_flags {
 	CONN_CLIENT = 1 << 0, /* connected through the hook */
 	CONN_SERVER = 1 << 1, /* accepted, and its client is known */
 	CONN_REDIRECTED = 1 << 2, /* orig differs from the peer on the wire */
-	CONN_SEND_ACCEL = 1 << 3, /* this end may redirect what it sends */
-	CONN_PAIRED = 1 << 4, /* the sequence numbers of both ends matched */
-	CONN_PROMOTED = 1 << 5, /* in the sockhash */
-	CONN_UNFIT = 1 << 6, /* seen with an option that acceleration would break */
-	CONN_RECORDED = 1 << 7, /* an entry stands in `pairs` */
-	CONN_NOT_REQUEST = 1 << 8, /* bulk or one-way so far */
+	CONN_SIDECAR = 1 << 3, /* this end is the sidecar's */
+	CONN_ACCEL = 1 << 4, /* candidate for acceleration */
+	CONN_PAIRED = 1 << 5, /* peer holds: addresses and sequence numbers matched */
+	CONN_SEND_ACCEL = 1 << 6, /* this end may redirect what it sends */
+	CONN_CROSS_NETNS = 1 << 7, /* recorded under netns 0 */
+	CONN_PROMOTED = 1 << 8, /* in the sockhash */
 };
 
 struct pair {
 	struct endpoint orig;
-	enum conn_flags flags;
+	enum conn_flags flags; /* of the connecting end */
 	__u64 client; /* socket cookie */
+	__u64 client_netns;
 	__u32 client_snd_nxt;
 	__u32 client_rcv_nxt;
 	__u32 seq_valid;
+	__u32 pad;
+};
+
+/* peers: client's socket cookie -> what its server found. */
+struct peer {
+	__u64 cookie;
+	enum conn_flags flags; /* to add to the client's */
 	__u32 pad;
 };
 
@@ -144,10 +154,10 @@ struct conn {
 	__u64 netns;
 	__u64 self; /* socket cookie */
 	__u64 peer; /* socket cookie, 0 while unknown */
-	__u64 since_ns; /* established */
+	__u64 since_ns; /* established, CLOCK_MONOTONIC */
 };
 
-/* listener_roles: set at bind, read when the socket starts to listen. */
+/* listener_roles: set when the sidecar binds; accepted sockets inherit it. */
 struct listener_role {
 	__u64 netns;
 };
@@ -163,10 +173,13 @@ struct flow {
 	__u64 peer;
 	__u64 in_bytes; /* redirected to this end */
 	__u64 done_bytes; /* of those, proven read */
+	__u64 tcp_since; /* bytes sent by TCP since seen_seq changed */
 	__u32 drained_seq; /* rcv_nxt at a moment when nothing of TCP was unread */
 	__u32 drained; /* drained_seq holds */
+	__u32 seen_seq; /* peer's drained_seq as last read by this end */
 	__u32 fit_round; /* iterator round that last found this end fit */
-	__u32 promoted;
+	__u32 promoted; /* in the sockhash */
+	__u32 pad;
 };
 
 enum settings_flags {

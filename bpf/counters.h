@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Per-pod counters and the event ring. */
+#ifndef SHUNT_COUNTERS_H
+#define SHUNT_COUNTERS_H
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct counters);
+} shunt_counters SEC(".maps");
+
+static __always_inline void count_by(__u64 netns, enum counter index, __u64 by)
+{
+	struct counters *c = bpf_map_lookup_elem(&shunt_counters, &netns);
+
+	if (c && index < COUNTER_MAX)
+		c->values[index] += by;
+}
+
+static __always_inline void count(__u64 netns, enum counter index)
+{
+	count_by(netns, index, 1);
+}
+
+#endif

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Inbound: a connection from outside the pod goes to the sidecar's listener,
+ * whatever port it asked for, and keeps that port as its own address. One instance
+ * per pod, because sk_lookup cannot ask for the namespace it runs in.
+ *
+ * Closed unless told otherwise: with no listener to steer to, or no policy to read,
+ * the connection is refused and never reaches the application unprotected.
+ */
+#include "shunt.h"
+#include "pods.h"
+#include "listeners.h"
+#include "events.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* The pod this instance serves; set before load. */
+const volatile __u64 netns_cookie = 0;
+
+static __always_inline void read_addrs(struct bpf_sk_lookup *ctx, struct addr *local,
+				       struct addr *remote)
+{
+	__u32 l4 = CTX_WORD(ctx->local_ip4), r4 = CTX_WORD(ctx->remote_ip4);
+	__u32 l0 = CTX_WORD(ctx->local_ip6[0]), l1 = CTX_WORD(ctx->local_ip6[1]);
+	__u32 l2 = CTX_WORD(ctx->local_ip6[2]), l3 = CTX_WORD(ctx->local_ip6[3]);
+	__u32 r0 = CTX_WORD(ctx->remote_ip6[0]), r1 = CTX_WORD(ctx->remote_ip6[1]);
+	__u32 r2 = CTX_WORD(ctx->remote_ip6[2]), r3 = CTX_WORD(ctx->remote_ip6[3]);
+
+	if (ctx->family == AF_INET) {
+		addr_set4(local, l4);
+		addr_set4(remote, r4);
+	} else {
+		addr_set(local, l0, l1, l2, l3);
+		addr_set(remote, r0, r1, r2, r3);
+	}
+}
+
+/*
+ * By address: traffic to an own address reports the outer interface's index, so
+ * ingress_ifindex cannot tell. A forged source cannot either: the answer to it would
+ * stay inside the pod.
+ */
+static __always_inline bool from_inside(const struct addr *local, const struct addr *remote)
+{
+	return addr_equal(local, remote) || addr_is_loopback(local) ||
+	       addr_is_loopback(remote) || addr_is_passthrough(remote) ||
+	       addr_owner(netns_cookie, remote);
+}
+
+/* True when the connection was given a listener of that family. */
+static __always_inline bool steer(struct bpf_sk_lookup *ctx, __u32 family)
+{
+	struct listener_key key = { .netns = netns_cookie, .family = family };
+
+	for (__u32 i = 0; i < SHUNT_LISTENER_SLOTS; i++) {
+		struct bpf_sock *sk;
+		long err;
+
+		key.slot = i;
+		sk = bpf_map_lookup_elem(&shunt_listeners, &key);
+		if (!sk)
+			continue;
+		err = bpf_sk_assign(ctx, sk, 0);
+		bpf_sk_release(sk);
+		if (!err)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline int refuse(const struct addr *local, __u16 port, __u16 family)
+{
+	struct endpoint dst = { .addr = *local, .port = bpf_htons(port), .family = family };
+
+	count(netns_cookie, COUNTER_INBOUND_REFUSED);
+	event_of_socket(netns_cookie, EVENT_INBOUND_REFUSED, &dst);
+	return SK_DROP;
+}
+
+SEC("sk_lookup")
+int shunt_inbound(struct bpf_sk_lookup *ctx)
+{
+	__u64 netns = netns_cookie;
+	struct inbound_facts facts = {};
+	struct addr local, remote;
+	const struct policy *policy;
+	struct pod *pod;
+	__u16 family = ctx->family, port = ctx->local_port;
+
+	if (ctx->protocol != IPPROTO_TCP)
+		return SK_PASS;
+	read_addrs(ctx, &local, &remote);
+	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
+	if (!pod) /* being enrolled or withdrawn: the pod's entry is the switch */
+		return SK_PASS;
+	policy = bpf_map_lookup_elem(&shunt_policies, &pod->policy);
+	if (!policy)
+		return refuse(&local, port, family);
+	facts.policy_id = pod->policy;
+	facts.port = port;
+	facts.local = from_inside(&local, &remote);
+	if (decide_inbound(policy, &facts).verdict == VERDICT_PASS) {
+		if (!facts.local)
+			count(netns, COUNTER_INBOUND_PASSED);
+		return SK_PASS;
+	}
+	/* A dual-stack listener is an IPv6 socket that takes IPv4 as well. */
+	if (steer(ctx, family) || (family == AF_INET && steer(ctx, AF_INET6))) {
+		count(netns, COUNTER_INBOUND_STEERED);
+		return SK_PASS;
+	}
+	return refuse(&local, port, family);
+}

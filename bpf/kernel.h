@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The few kernel structures that acceleration reads, with only the members it
+ * reads; libbpf relocates each access to the running kernel's layout through BTF.
+ */
+#ifndef SHUNT_KERNEL_H
+#define SHUNT_KERNEL_H
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct sk_buff_head {
+	__u32 qlen;
+};
+
+struct file {
+	unsigned int f_flags;
+};
+
+struct socket {
+	struct file *file;
+};
+
+struct sock_common {
+	volatile unsigned char skc_state;
+	unsigned long skc_flags;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
+	struct socket *sk_socket;
+	void *sk_user_data;
+	int sk_rcvlowat;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+	const void *icsk_ulp_ops;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u32 rcv_nxt;
+	__u32 write_seq;
+	__u32 data_segs_in;
+	__u32 data_segs_out;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+};
+
+struct sk_psock {
+	struct list_head ingress_msg;
+};
+
+struct bpf_iter_meta;
+
+/* Context of iter/bpf_sk_storage_map. */
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
+};
+
+enum sock_flags {
+	SOCK_ZEROCOPY,
+};
+
+#pragma clang attribute pop
+
+#define TCP_ESTABLISHED 1
+#define O_NONBLOCK 04000
+
+#endif
