@@ -172,6 +172,54 @@ export const ERRORS = {
     what: 'the redirect policy is not valid',
     fix: 'correct the value named',
   },
+  SHUNT_E_BPFFS_MISSING: {
+    what: 'no BPF file system is mounted here',
+    fix: 'mount one: mount -t bpf bpf /sys/fs/bpf',
+  },
+  SHUNT_E_PINS_VERSION: {
+    what: 'the pinned maps were made by another version of Shunt, and their layout differs',
+    fix: 'start the version that made them, or remove them with `shunt cleanup` (pods are not redirected until the new agent has enrolled them)',
+  },
+  SHUNT_E_PINS_CGROUP: {
+    what: 'the pins are attached to another cgroup than the one asked for',
+    fix: 'start the agent with the cgroup named, or run `shunt cleanup` first',
+  },
+  SHUNT_E_LOAD: {
+    what: 'the kernel rejected an eBPF program',
+    fix: 'run `shunt doctor`; the verifier log is in the log line, report it with the kernel version',
+  },
+  SHUNT_E_OBJECT_MISSING: {
+    what: 'a compiled eBPF object is missing',
+    fix: 'build it with `npm run build`, or start the agent with --compile',
+  },
+  SHUNT_E_COMPILE: {
+    what: 'clang could not compile the eBPF programs',
+    fix: 'install clang and the headers of libbpf (apt-get install clang libbpf-dev), or start without --compile',
+  },
+  SHUNT_E_BPF_DENIED: {
+    what: 'the kernel does not permit this process to use eBPF',
+    fix: 'run it as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (CAP_SYS_ADMIN before Linux 5.8)',
+  },
+  SHUNT_E_LIBBPF: {
+    what: 'libbpf cannot be used',
+    fix: 'install libbpf 1.1 or newer (apt-get install libbpf1)',
+  },
+  SHUNT_E_MAP_FULL: {
+    what: 'a map is full; nothing was changed for this pod',
+    fix: 'raise --max-pods or --max-policies, and restart the agent after `shunt cleanup`',
+  },
+  SHUNT_E_DATAPATH: {
+    what: 'the kernel refused an operation of the data plane',
+    fix: 'run `shunt doctor`; the log line has the operation and the error number',
+  },
+  SHUNT_E_MESH_REJECTED: {
+    what: 'the mesh rejects a value of this pod',
+    fix: 'correct the annotation named; a pod that was enrolled before stays as it was',
+  },
+  SHUNT_E_ATTACH_ROOT: {
+    what: 'Shunt does not attach to the root cgroup',
+    fix: 'name the cgroup above all pods with --cgroup',
+  },
 } as const satisfies Record<`SHUNT_E_${string}`, { what: string; fix: string }>;
 
 export type ErrorCode = keyof typeof ERRORS;
