@@ -5,7 +5,8 @@ import { type AddressInfo, Server } from 'node:net';
 import { test } from 'node:test';
 import { testCgroup, testNetns, testProcess } from '../../test/fixtures/kernel.ts';
 import { resolveCgroup } from './cgroup.ts';
-import { dupListeners, listeningSockets } from './listeners.ts';
+import { listenersByDiag, listenersByProc, listeningSockets } from './listener_table.ts';
+import { dupListeners } from './listeners.ts';
 import { resolveNetns } from './netns.ts';
 
 /** Listens on each address, then prints one line; answers every client with `hello`. */
@@ -44,6 +45,7 @@ test('listening sockets of a namespace are told by family, address, port and own
       { family: 6, address: '::', port: 15006, uid: 1337 },
     ],
   );
+  assert.deepEqual(listenersByProc(netns.path), listeningSockets(netns.path));
   assert.deepEqual(
     listeningSockets(netns.path, 15006).map((row) => row.family),
     [4, 6],
@@ -62,10 +64,12 @@ test('listeners are found among established connections and more rows than one r
      });`,
     { netns },
   );
-  const found = listeningSockets(netns.path)
-    .map((row) => row.port)
-    .sort();
-  assert.deepEqual(found, [...ports.map(({ port }) => port), 30_000].sort());
+  const wanted = [...ports.map(({ port }) => port), 30_000].sort();
+  const byDiag = listenersByDiag(netns.path);
+  assert.deepEqual(byDiag.map((row) => row.port).sort(), wanted);
+  const byInode = (a: { inode: bigint }, b: { inode: bigint }) => Number(a.inode - b.inode);
+  assert.deepEqual(listenersByProc(netns.path).sort(byInode), byDiag.sort(byInode), 'both ways see the same');
+  assert.deepEqual(listenersByProc(netns.path, 30_000), listenersByDiag(netns.path, 30_000));
 });
 
 test("the sidecar's listeners are duplicated: the copy is the same socket and lives on its own", async () => {

@@ -5,7 +5,8 @@
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { ShuntError } from '../errors.ts';
-import { interfaceAddresses, openRouteSocket } from './netlink.ts';
+import { interfaceAddresses } from './interface_address.ts';
+import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
 import { enterNetns, isNetnsFile, netnsCookie, systemErrorCode } from './syscall.ts';
 import type { NetnsRef } from './workload.ts';
 
@@ -22,7 +23,7 @@ const HOST_NETNS = ['/proc/1/ns/net', '/proc/self/ns/net'];
 export function resolveNetns(path: string): NetnsRef {
   using namespace = openNetns(path);
   if (isHostNetns(namespace.stat)) throw new ShuntError('SHUNT_E_NETNS_HOST', undefined, { target: path });
-  using socket = descriptor(runInside(namespace.fd, path, openRouteSocket));
+  using socket = descriptor(runInside(namespace.fd, path, () => openNetlink(NETLINK_ROUTE)));
   return {
     path,
     inode: namespace.stat.ino,
