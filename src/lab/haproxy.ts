@@ -9,7 +9,7 @@ import type { SidecarFiles, SidecarProgram } from './sidecar.ts';
 /*
  * HAProxy with the same duties. It asks for SO_ORIGINAL_DST by itself when it wants the destination of an accepted
  * connection, and a server of 0.0.0.0:0 is "connect to that destination", of either family. A source address has
- * a family, so inbound has a backend for each.
+ * a family, so inbound has a backend for each. It asks for IPv4 only (seen with 2.6); original_dst6.c helps it out.
  */
 
 const ENTRY = v.object({
@@ -106,5 +106,6 @@ export const HAPROXY: SidecarProgram = {
   config,
   parse,
   logsToStdout: true,
+  preload6: 'original_dst6',
   argv: (program, { configFile }) => [program, '-db', '-f', configFile],
 };

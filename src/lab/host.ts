@@ -118,6 +118,7 @@ export class Pod extends Host {
       containers: { app: string; sidecar: string };
       sidecar: SidecarKind;
       program: string;
+      preload: string | null;
     },
   ) {
     super(name, netns, provisions);
@@ -127,6 +128,7 @@ export class Pod extends Host {
       pod: name,
       folder: provisions.folder,
       program: options.program,
+      preload: options.preload,
       place: this.place('sidecar'),
       ip6: netns.ip6 !== null,
     });

@@ -7,6 +7,7 @@ import { Claim } from './claim.ts';
 import { APP_PORT, CONTAINERS, Host, Pod, type Provisions } from './host.ts';
 import { applyIstioRules } from './iptables.ts';
 import { podYaml } from './manifest.ts';
+import { compile } from './native.ts';
 import { SIDECARS, type SidecarKind } from './sidecar.ts';
 import { Topology } from './topology.ts';
 
@@ -82,6 +83,8 @@ export class Lab implements AsyncDisposable {
     );
     const provisions = provide(claim);
     const proxy = reachable(program, claim.programs);
+    const preload6 = sidecar.preload6 !== undefined && topology.node.ip6 !== null ? sidecar.preload6 : null;
+    const preload = preload6 === null ? null : await compile(preload6, claim.programs, 'shared');
     const tree = stack.use(CgroupTree.make(options.prefix));
     const baseline = stack.use(CgroupTree.make(`${options.prefix}-baseline`));
     const manifests = join(claim.folder, 'manifests');
@@ -98,7 +101,7 @@ export class Lab implements AsyncDisposable {
         sidecar: cgroups.add(`pod-${name}`, CONTAINERS.sidecar),
       };
       const cgroup = cgroups.add(`pod-${name}`);
-      const place = { cgroup, containers, sidecar: options.sidecar, program: proxy };
+      const place = { cgroup, containers, sidecar: options.sidecar, program: proxy, preload };
       pods.set(name, stack.use(new Pod(name, netns, provisions, place)));
       if (capture === 'iptables') await applyIstioRules(netns, { excludeOutboundPorts });
       else {

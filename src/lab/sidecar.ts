@@ -23,6 +23,8 @@ export interface SidecarProgram {
   locate(): string;
   config(files: SidecarFiles): string;
   argv(program: string, files: SidecarFiles): Argv;
+  /** A file of src/lab/native to load into it for IPv6. */
+  preload6?: string;
   /** Its access log goes to standard output. */
   logsToStdout: boolean;
   parse(line: string): AccessRecord | null;
@@ -44,10 +46,18 @@ export class Sidecar implements AsyncDisposable {
   /**
    * @param options.folder takes its configuration and logs; readable by its uid
    * @param options.program path of the proxy that its uid can run
+   * @param options.preload shared object to load into it
    */
   constructor(
     kind: SidecarKind,
-    options: { pod: string; folder: string; program: string; place: Place; ip6: boolean },
+    options: {
+      pod: string;
+      folder: string;
+      program: string;
+      preload: string | null;
+      place: Place;
+      ip6: boolean;
+    },
   ) {
     const program = SIDECARS[kind];
     this.kind = kind;
@@ -65,7 +75,8 @@ export class Sidecar implements AsyncDisposable {
     fchownSync(log, SIDECAR_UID, SIDECAR_GID);
     closeSync(log);
     this.accessLog = new AccessLog(files.accessLogFile, program.parse);
-    this.#argv = program.argv(options.program, files);
+    const argv = program.argv(options.program, files);
+    this.#argv = options.preload === null ? argv : ['env', `LD_PRELOAD=${options.preload}`, ...argv];
   }
 
   /** Null while it is stopped. */
