@@ -104,3 +104,9 @@ export function isLoopbackCidr(cidr: Cidr): boolean {
   if (cidr.family === 4) return cidr.bytes[12] === 127;
   return formatIp6(cidr.bytes) === '::1';
 }
+
+/** Order of lists: IPv4 first, then by address, then the wider block first; what is no CIDR last. */
+export function compareCidrs(a: Cidr | null, b: Cidr | null): number {
+  if (a === null || b === null) return Number(a === null) - Number(b === null);
+  return a.family - b.family || Buffer.compare(a.bytes, b.bytes) || a.bits - b.bits;
+}
