@@ -216,6 +216,10 @@ export const ERRORS = {
     what: 'the mesh rejects a value of this pod',
     fix: 'correct the annotation named; a pod that was enrolled before stays as it was',
   },
+  SHUNT_E_NETNS_TAKEN: {
+    what: 'two pods name one network namespace',
+    fix: 'correct the annotation shunt.dev/netns of one of them',
+  },
   SHUNT_E_ATTACH_ROOT: {
     what: 'Shunt does not attach to the root cgroup',
     fix: 'name the cgroup above all pods with --cgroup',
@@ -269,6 +273,9 @@ export function errorReport(error: unknown): { code: string; message: string; fi
   if (!(error instanceof Error))
     return { code: 'SHUNT_E_INTERNAL', message: String(error), fix: ERRORS.SHUNT_E_INTERNAL.fix };
   const message = error.message.replace(/\s+/g, ' ').trim();
+  // What an agent reported keeps the agent's words.
+  if ('fix' in error && typeof error.fix === 'string' && 'code' in error && typeof error.code === 'string')
+    return { code: error.code, message, fix: error.fix };
   if (error.name === 'BpfError' || 'syscall' in error) {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : 'SHUNT_E_SYSTEM';
     const hint = 'hint' in error && typeof error.hint === 'string' ? error.hint : undefined;

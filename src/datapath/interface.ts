@@ -60,6 +60,12 @@ export interface Datapath extends Disposable {
   drift(workload: Workload): Promise<string[]>;
   /** Repairs node-wide state (links, settings); one sentence for each thing repaired. */
   repair(): Promise<string[]>;
+  /** True when the pod's connections are being decided. */
+  isEnrolled(cookie: bigint): boolean;
+  /** True when the network namespace of an enrolled pod no longer exists. */
+  isGone(cookie: bigint): boolean;
+  /** Captures sidecar listeners that are not yet, where the backend needs that; how many. */
+  recapture(workload: Workload): number;
   pods(): HeldPod[];
   links(): HeldLink[];
   maps(): MapFill[];

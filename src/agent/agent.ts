@@ -1,0 +1,198 @@
+/** The agent: takes the lock, loads or adopts the data plane, and keeps it true to the manifests until told to stop. */
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { builtObjects, compileObjects } from '../datapath/ebpf/compile.ts';
+import { EbpfDatapath } from '../datapath/ebpf/datapath.ts';
+import { Pins } from '../datapath/ebpf/pins.ts';
+import type { DatapathEvent } from '../datapath/interface.ts';
+import { errorReport, ShuntError } from '../errors.ts';
+import { RepeatLimiter } from '../observe/log.ts';
+import { resolveCgroup } from '../pod/cgroup.ts';
+import { type Snapshot, watchPodFiles } from '../pod/files.ts';
+import { VERSION } from '../version.ts';
+import type { ReconcileReport, StatusReport } from './api.ts';
+import { labelOf } from './desire.ts';
+import { lockPins } from './lock.ts';
+import { Reconciler } from './reconciler.ts';
+import { serveApi } from './server.ts';
+
+export interface AgentOptions {
+  /** File or directory of Pod manifests. */
+  pods: string;
+  /** cgroup2 directory above all pods: absolute, or relative to the mount. */
+  cgroup: string;
+  /** Mount point of the BPF file system. */
+  bpffs: string;
+  /** Unix socket of the local API. */
+  socket: string;
+  /** Build bpf/ here instead of using the objects that came along. */
+  compile: boolean;
+  acceleration: boolean;
+  maxPods?: number | undefined;
+  maxPolicies?: number | undefined;
+  reconcileIntervalMs: number;
+}
+
+const CAP_BPF = 39n;
+const CAP_SYS_ADMIN = 21n;
+
+/**
+ * Runs until the signal. Whatever is pinned by then goes on without the agent.
+ *
+ * @throws ShuntError when it cannot start; what was enrolled before stays as it was
+ */
+export async function runAgent(options: AgentOptions, log: Logger, signal: AbortSignal): Promise<void> {
+  checkCapabilities();
+  const startedAt = new Date().toISOString();
+  const stop = new AbortController();
+  const ended = AbortSignal.any([signal, stop.signal]);
+  const cgroup = resolveCgroup(options.cgroup);
+  const snapshots = watchPodFiles(options.pods, { signal: ended })[Symbol.asyncIterator]();
+  const first = await snapshots.next();
+  if (first.done === true) return;
+
+  const pins = new Pins(options.bpffs);
+  pins.prepare();
+  using _lock = lockPins(pins.root);
+  const objectDirectory = options.compile ? await compileObjects(`${options.socket}.bpf`) : builtObjects();
+  using datapath = await EbpfDatapath.start({
+    pins,
+    objectDirectory,
+    cgroup,
+    sizes: {
+      ...(options.maxPods === undefined ? {} : { pods: options.maxPods }),
+      ...(options.maxPolicies === undefined ? {} : { policies: options.maxPolicies }),
+    },
+    acceleration: options.acceleration,
+  });
+  const reconciler = new Reconciler(datapath, log.child({ component: 'reconcile' }));
+  const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
+  const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
+    const report = await reconciler.reconcile(snapshot);
+    Object.assign(drift, report, { checkedAt: new Date().toISOString() });
+    return report;
+  };
+  tellRejected(first.value, log);
+  await reconcile(first.value);
+
+  const status = (): StatusReport => {
+    const reports = reconciler.reports();
+    const count = (state: string): number => reports.filter((report) => report.state === state).length;
+    const { pods, rejected } = reconciler.snapshot;
+    return {
+      version: VERSION,
+      pid: process.pid,
+      startedAt,
+      backend: datapath.backend,
+      cgroup: cgroup.path,
+      bpffs: options.bpffs,
+      source: {
+        path: options.pods,
+        manifests: new Set(pods.map(({ file }) => file)).size,
+        rejected: rejected.map(({ file, error }) => ({ file, ...errorReport(error) })),
+      },
+      adopted: datapath.adopted,
+      drift,
+      acceleration: datapath.acceleration(),
+      pods: { enrolled: count('enrolled'), left: count('left'), failed: count('failed') },
+      links: datapath.links(),
+      maps: datapath.maps(),
+    };
+  };
+  await using server = await serveApi({
+    socket: options.socket,
+    signal: ended,
+    log: log.child({ component: 'api' }),
+    handlers: {
+      status,
+      pods: () => reconciler.reports(),
+      reconcile: () => reconcile(),
+      setAcceleration: (enabled) => {
+        datapath.setAcceleration(enabled);
+        log.warn({ event: 'acceleration', enabled }, 'acceleration switched');
+        return datapath.acceleration();
+      },
+      stop: () => stop.abort(),
+    },
+  });
+  const { enrolled, left, failed } = status().pods;
+  log.info(
+    { event: 'ready', adopted: datapath.adopted, enrolled, left, failed, acceleration: datapath.acceleration() },
+    'agent is ready',
+  );
+
+  await Promise.all([
+    watchManifests(snapshots, reconcile, log),
+    reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
+    tellEvents(datapath, reconciler, log, ended),
+    datapath.runAcceleration(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
+    server.closed,
+  ]);
+  await reconciler.idle();
+  log.info({ event: 'stopped' }, 'agent stops; everything pinned stays in force');
+}
+
+/** @throws SHUNT_E_NOT_ROOT before anything is opened, rather than as some refused call later */
+function checkCapabilities(): void {
+  const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
+  const effective = BigInt(`0x${line?.[1] ?? '0'}`);
+  if ((effective & ((1n << CAP_BPF) | (1n << CAP_SYS_ADMIN))) === 0n) throw new ShuntError('SHUNT_E_NOT_ROOT');
+}
+
+async function watchManifests(
+  snapshots: AsyncIterator<Snapshot>,
+  reconcile: (snapshot: Snapshot) => Promise<ReconcileReport>,
+  log: Logger,
+): Promise<void> {
+  for (let next = await snapshots.next(); next.done !== true; next = await snapshots.next()) {
+    tellRejected(next.value, log);
+    await reconcile(next.value).catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+  }
+}
+
+function tellRejected(snapshot: Snapshot, log: Logger): void {
+  for (const { file, error } of snapshot.rejected) {
+    log.error({ event: 'manifest-rejected', file, ...error.toJSON() }, 'manifest not taken');
+  }
+}
+
+async function reconcilePeriodically(
+  intervalMs: number,
+  reconcile: () => Promise<ReconcileReport>,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await delay(intervalMs, undefined, { signal }).catch(() => {});
+    if (signal.aborted) return;
+    await reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+  }
+}
+
+/** Kernel events as log lines, repeats limited; a refusal for want of a listener looks for one at once. */
+async function tellEvents(
+  datapath: EbpfDatapath,
+  reconciler: Reconciler,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const limiter = new RepeatLimiter();
+  for await (const event of datapath.events(signal)) {
+    const workload = reconciler.workloadOf(event.netns);
+    const pod = workload === undefined ? null : labelOf(workload);
+    const repeats = limiter.admit(`${event.kind} ${event.netns}`);
+    if (repeats !== null) log.warn({ ...fields(event), pod, repeats }, `kernel event: ${event.kind}`);
+    if (event.kind === 'inbound-refused' && workload !== undefined && repeats !== null) {
+      try {
+        datapath.recapture(workload);
+      } catch (error) {
+        log.warn({ err: error, pod }, 'cannot look for listeners');
+      }
+    }
+  }
+}
+
+function fields(event: DatapathEvent): object {
+  return { event: event.kind, ...event, kind: undefined };
+}

@@ -1,0 +1,44 @@
+/** What is wanted for one pod: from its manifest to a workload, or the reason why not. */
+import { ShuntError } from '../errors.ts';
+import type { PolicyNote } from '../mesh/profile.ts';
+import { recognise } from '../mesh/recognise.ts';
+import { locate } from '../pod/locate.ts';
+import type { PodName, PodObject, Workload } from '../pod/workload.ts';
+
+export type Desire =
+  | { kind: 'enroll'; name: PodName; workload: Workload; notes: PolicyNote[] }
+  | { kind: 'leave'; name: PodName; reason: string }
+  | { kind: 'failed'; name: PodName; error: ShuntError };
+
+/** Looks at the mesh's rules and at the node. Never throws a ShuntError: it becomes the pod's state. */
+export function desireOf(pod: PodObject): Desire {
+  const name = nameOf(pod);
+  const recognition = recognise(pod);
+  switch (recognition.kind) {
+    case 'leave':
+      return { kind: 'leave', name, reason: recognition.reason };
+    case 'reject': {
+      const detail = recognition.notes.map((note) => `${note.annotation}=${JSON.stringify(note.value)}: ${note.message}`);
+      const error = new ShuntError('SHUNT_E_MESH_REJECTED', detail.join('; '), { target: labelOf(name) });
+      return { kind: 'failed', name, error };
+    }
+    case 'redirect':
+      try {
+        const { policy, acceleration, sidecarContainer, notes } = recognition;
+        const workload = { ...name, ...locate(pod, sidecarContainer), policy, acceleration };
+        return { kind: 'enroll', name, workload, notes };
+      } catch (error) {
+        if (!(error instanceof ShuntError)) throw error;
+        return { kind: 'failed', name, error };
+      }
+  }
+}
+
+function nameOf(pod: PodObject): PodName {
+  const { namespace, name, uid } = pod.metadata;
+  return { namespace, name, uid: uid ?? `${namespace}/${name}` };
+}
+
+export function labelOf(name: PodName): string {
+  return `${name.namespace}/${name.name}`;
+}

@@ -1,0 +1,214 @@
+/**
+ * Makes the kernel hold what the manifests say, pod by pod. A pod's failure is that pod's alone, and a pod that was
+ * enrolled stays so until its manifest is taken away, opts out, or its network namespace is gone: an error is no reason
+ * to let its traffic pass by the sidecar.
+ */
+import type { Logger } from 'pino';
+import type { Datapath, HeldPod } from '../datapath/interface.ts';
+import { errorReport, ShuntError } from '../errors.ts';
+import type { Snapshot } from '../pod/files.ts';
+import type { Workload } from '../pod/workload.ts';
+import type { PodReport, ReconcileReport } from './api.ts';
+import { type Desire, desireOf, labelOf } from './desire.ts';
+
+interface Entry {
+  desire: Desire;
+  /** What is in force, which for a failed pod is what was before; null when it is not enrolled. */
+  held: Workload | null;
+  error: ShuntError | null;
+}
+
+export class Reconciler {
+  readonly #datapath: Datapath;
+  readonly #log: Logger;
+  #entries = new Map<string, Entry>();
+  #first = true;
+  #turn: Promise<unknown> = Promise.resolve();
+  #snapshot: Snapshot = { pods: [], rejected: [] };
+
+  constructor(datapath: Datapath, log: Logger) {
+    this.#datapath = datapath;
+    this.#log = log;
+  }
+
+  get snapshot(): Snapshot {
+    return this.#snapshot;
+  }
+
+  /** One pass over everything, after those that were asked for before it. */
+  reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
+    const pass = this.#turn.then(() => this.#pass(snapshot ?? this.#snapshot));
+    this.#turn = pass.catch(() => {});
+    return pass;
+  }
+
+  /** Resolves when no pass is running. */
+  async idle(): Promise<void> {
+    await this.#turn;
+  }
+
+  workloadOf(cookie: bigint): Workload | undefined {
+    for (const entry of this.#entries.values()) if (entry.held?.netns.cookie === cookie) return entry.held;
+    return undefined;
+  }
+
+  reports(): PodReport[] {
+    const kernel = new Map(this.#datapath.pods().map((pod) => [pod.cookie, pod]));
+    return [...this.#entries.values()].map((entry) => reportOf(entry, kernel));
+  }
+
+  async #pass(snapshot: Snapshot): Promise<ReconcileReport> {
+    const report: ReconcileReport = { repaired: [], outstanding: [] };
+    this.#snapshot = snapshot;
+    const before = this.#entries;
+    const entries = new Map<string, Entry>();
+    const taken = new Map<bigint, string>();
+    for (const { pod } of snapshot.pods) {
+      const desire = desireOf(pod);
+      const earlier = before.get(desire.name.uid) ?? null;
+      entries.set(desire.name.uid, await this.#settle(desire, earlier, taken, report));
+    }
+    await this.#withdrawOrphans(entries, before, snapshot, report);
+    this.#entries = entries;
+    report.repaired.push(...(await this.#datapath.repair()));
+    this.#first = false;
+    if (report.repaired.length > 0) this.#log.warn({ event: 'drift', repaired: report.repaired }, 'repaired drift');
+    return report;
+  }
+
+  async #settle(
+    desire: Desire,
+    earlier: Entry | null,
+    taken: Map<bigint, string>,
+    report: ReconcileReport,
+  ): Promise<Entry> {
+    const held = earlier?.held ?? null;
+    if (desire.kind === 'leave') {
+      if (held !== null) await this.#withdraw(held.netns.cookie, desire.name, desire.reason);
+      else if (earlier?.desire.kind !== 'leave') {
+        this.#log.info({ event: 'pod-left', pod: labelOf(desire.name), reason: desire.reason }, 'pod left alone');
+      }
+      return { desire, held: null, error: null };
+    }
+    if (desire.kind === 'failed') return this.#failed(desire, held, desire.error, earlier);
+    const { workload } = desire;
+    const other = taken.get(workload.netns.cookie);
+    if (other !== undefined) {
+      const detail = `its network namespace ${workload.netns.path} is that of ${other}`;
+      const error = new ShuntError('SHUNT_E_NETNS_TAKEN', detail, { target: labelOf(desire.name) });
+      return this.#failed(desire, held, error, earlier);
+    }
+    taken.set(workload.netns.cookie, labelOf(desire.name));
+    try {
+      await this.#enroll(workload, held, desire, earlier, report);
+      return { desire, held: workload, error: null };
+    } catch (error) {
+      if (!(error instanceof ShuntError)) throw error;
+      return this.#failed(desire, held, error, earlier);
+    }
+  }
+
+  async #enroll(
+    workload: Workload,
+    held: Workload | null,
+    desire: Desire & { kind: 'enroll' },
+    earlier: Entry | null,
+    report: ReconcileReport,
+  ): Promise<void> {
+    const { cookie } = workload.netns;
+    const pod = labelOf(workload);
+    const inKernel = this.#datapath.isEnrolled(cookie);
+    const drift = inKernel ? await this.#datapath.drift(workload) : [];
+    // At the first pass an adopted pod is taken over whatever it holds: its programs are to become this agent's.
+    if (inKernel && drift.length === 0 && held !== null && !this.#first) return;
+    const startedMs = performance.now();
+    await this.#datapath.enroll(workload);
+    const tookMs = Math.round((performance.now() - startedMs) * 100) / 100;
+    if (held !== null && held.netns.cookie !== cookie) {
+      await this.#datapath.withdraw(held.netns.cookie);
+      this.#log.info({ event: 'pod-moved', pod, from: held.netns.cookie, to: cookie }, 'pod has a new network namespace');
+    }
+    const changed = held !== null && JSON.stringify(held.policy) !== JSON.stringify(workload.policy);
+    // What differs because the manifest changed is no drift.
+    if (inKernel && !changed && held !== null) report.repaired.push(...drift.map((what) => `${pod}: ${what}`));
+    if (inKernel && held === null && drift.length > 0) {
+      report.repaired.push(...drift.map((what) => `${pod} (adopted): ${what}`));
+    }
+    const event = inKernel && held === null ? 'pod-adopted' : held === null ? 'pod-enrolled' : 'pod-updated';
+    this.#log.info({ event, pod, mesh: workload.policy.mesh, netns: cookie, tookMs }, event.replace('-', ' '));
+    if (earlier === null) this.#tellNotes(desire);
+  }
+
+  #tellNotes(desire: Desire & { kind: 'enroll' }): void {
+    for (const note of desire.notes) {
+      this.#log.warn({ event: 'annotation', pod: labelOf(desire.name), ...note }, 'annotation not taken as it stands');
+    }
+  }
+
+  #failed(desire: Desire, held: Workload | null, error: ShuntError, earlier: Entry | null): Entry {
+    if (earlier?.error?.message !== error.message) {
+      this.#log.error(
+        { event: 'pod-failed', pod: labelOf(desire.name), enrolled: held !== null, ...error.toJSON() },
+        held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
+      );
+    }
+    return { desire, held, error };
+  }
+
+  /**
+   * Takes out pods that no manifest names any more. A pod found in the kernel at start that no manifest names is kept
+   * while any manifest cannot be understood: it may be the one.
+   */
+  async #withdrawOrphans(
+    entries: ReadonlyMap<string, Entry>,
+    before: ReadonlyMap<string, Entry>,
+    snapshot: Snapshot,
+    report: ReconcileReport,
+  ): Promise<void> {
+    const wanted = new Set([...entries.values()].flatMap((entry) => entry.held?.netns.cookie ?? []));
+    const removed = new Map(
+      [...before].flatMap(([uid, entry]) =>
+        entries.has(uid) || entry.held === null ? [] : [[entry.held.netns.cookie, entry.held] as const],
+      ),
+    );
+    const unclear = snapshot.rejected.length > 0 || [...entries.values()].some(({ error }) => error !== null);
+    for (const { cookie } of this.#datapath.pods()) {
+      const pod = removed.get(cookie);
+      const gone = this.#datapath.isGone(cookie);
+      if (wanted.has(cookie) && !gone) continue;
+      if (pod !== undefined) await this.#withdraw(cookie, pod, 'its manifest is gone');
+      else if (gone) await this.#withdraw(cookie, this.workloadOf(cookie) ?? null, 'its network namespace is gone');
+      else if (unclear) {
+        report.outstanding.push(
+          `a pod enrolled earlier (netns cookie ${cookie}) is kept: no manifest names it, but some cannot be used`,
+        );
+      } else await this.#withdraw(cookie, null, 'no manifest names it');
+    }
+    for (const entry of entries.values()) {
+      if (entry.held !== null && !this.#datapath.isEnrolled(entry.held.netns.cookie)) entry.held = null;
+    }
+  }
+
+  async #withdraw(cookie: bigint, pod: { namespace: string; name: string } | null, reason: string): Promise<void> {
+    await this.#datapath.withdraw(cookie);
+    const label = pod === null ? null : `${pod.namespace}/${pod.name}`;
+    this.#log.info({ event: 'pod-withdrawn', pod: label, netns: cookie, reason }, 'pod withdrawn');
+  }
+}
+
+function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, HeldPod>): PodReport {
+  const { desire, held, error } = entry;
+  return {
+    ...desire.name,
+    state: error !== null ? 'failed' : held !== null ? 'enrolled' : 'left',
+    reason: desire.kind === 'leave' ? desire.reason : null,
+    error: error === null ? null : errorReport(error),
+    mesh: held?.policy.mesh ?? null,
+    ip4: held?.ip4 ?? null,
+    ip6: held?.ip6 ?? null,
+    netns: held === null ? null : { path: held.netns.path, cookie: String(held.netns.cookie) },
+    identity: held === null ? null : held.sidecarCgroup === null ? 'uid' : 'cgroup',
+    policy: held?.policy ?? null,
+    held: held === null ? null : (kernel.get(held.netns.cookie) ?? null),
+  };
+}

@@ -1,0 +1,304 @@
+/** The eBPF backend: what is true of a workload is in maps, and the programs take the decisions. */
+import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
+import type { Workload } from '../../pod/workload.ts';
+import { formatAddress } from '../../policy/address.ts';
+import { VERSION } from '../../version.ts';
+import type {
+  AccelerationState,
+  Datapath,
+  DatapathEvent,
+  HeldLink,
+  HeldPod,
+  MapFill,
+} from '../interface.ts';
+import { Accelerator } from './accelerator.ts';
+import { Attachments, refuseRoot, type Target } from './attachments.ts';
+import { readCounters } from './counters.ts';
+import { readEvents } from './events.ts';
+import { operationError } from './failure.ts';
+import { type Counters, type Event, EventCodec } from './gen/connect.ts';
+import { Inbound } from './inbound.ts';
+import { ListenerSlots } from './listener_slots.ts';
+import { checkLayout, DEFAULT_SIZES, LAYOUT_VERSION, type NodeObjects, Objects, type Sizes } from './objects.ts';
+import type { Pins } from './pins.ts';
+import { addr, podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
+import { PolicyStore } from './policy_store.ts';
+
+export interface EbpfOptions {
+  pins: Pins;
+  /** Compiled objects: a directory of *.bpf.o. */
+  objectDirectory: string;
+  cgroup: Target;
+  sizes?: Partial<Sizes>;
+  /** What the operator asked for; a kernel that cannot stays off and says why. */
+  acceleration: boolean;
+}
+
+/** Key of a pod's own address, or of the node-wide table of pod addresses. */
+const NODE_NETNS = 0n;
+
+export class EbpfDatapath implements Datapath {
+  readonly backend = 'ebpf';
+  readonly adopted: { links: number; pods: number };
+  readonly #pins: Pins;
+  readonly #objects: NodeObjects;
+  readonly #attachments: Attachments;
+  readonly #inbound: Inbound;
+  readonly #policies: PolicyStore;
+  readonly #listeners: ListenerSlots;
+  readonly #accelerator: Accelerator;
+  readonly #ring: RingBuffer<Event>;
+
+  private constructor(parts: {
+    pins: Pins;
+    objects: NodeObjects;
+    attachments: Attachments;
+    inbound: Inbound;
+    accelerator: Accelerator;
+  }) {
+    const { objects } = parts;
+    this.#pins = parts.pins;
+    this.#objects = objects;
+    this.#attachments = parts.attachments;
+    this.#inbound = parts.inbound;
+    this.#accelerator = parts.accelerator;
+    this.#policies = new PolicyStore({
+      policies: objects.connect.maps.shunt_policies,
+      ports: objects.connect.maps.shunt_ports,
+      cidrs: objects.connect.maps.shunt_cidrs,
+    });
+    this.#listeners = new ListenerSlots({
+      listeners: objects.sockops.maps.shunt_listeners,
+      roles: objects.sockops.maps.shunt_roles,
+    });
+    this.#ring = new RingBuffer(objects.connect.maps.shunt_events, EventCodec);
+    this.adopted = { links: parts.attachments.adopted, pods: objects.connect.maps.shunt_pods.size() };
+  }
+
+  /**
+   * Loads and attaches the programs, or takes over what an earlier agent left pinned.
+   *
+   * @throws SHUNT_E_BPFFS_MISSING, SHUNT_E_ATTACH_ROOT, SHUNT_E_PINS_VERSION, SHUNT_E_PINS_CGROUP, SHUNT_E_LOAD,
+   *   SHUNT_E_BPF_DENIED, SHUNT_E_LIBBPF, SHUNT_E_OBJECT_MISSING; what was enrolled stays as it is
+   */
+  static async start(options: EbpfOptions): Promise<EbpfDatapath> {
+    const { pins, cgroup } = options;
+    refuseRoot(cgroup.path);
+    pins.prepare();
+    checkLayout(pins);
+    const loader = new Objects(options.objectDirectory, pins, { ...DEFAULT_SIZES, ...options.sizes });
+    using stack = new DisposableStack();
+    const objects = stack.use(await loader.loadNode());
+    const attachments = stack.use(new Attachments(pins, cgroup, objects));
+    attachments.attachAll();
+    objects.connect.maps.shunt_meta.set(0, {
+      layout: LAYOUT_VERSION,
+      pad: 0,
+      cgroup_id: cgroup.id,
+      agent_version: VERSION,
+      cgroup_path: cgroup.path.slice(0, 255),
+    });
+    const inbound = stack.use(new Inbound(loader, pins));
+    const accelerator = stack.use(
+      await Accelerator.start(objects.connect.maps.shunt_settings, loader, options.acceleration),
+    );
+    const datapath = new EbpfDatapath({ pins, objects, attachments, inbound, accelerator });
+    stack.move();
+    return datapath;
+  }
+
+  async enroll(workload: Workload): Promise<void> {
+    const { cookie } = workload.netns;
+    const maps = this.#objects.connect.maps;
+    const before = maps.shunt_pods.get(cookie);
+    try {
+      const policy = this.#policies.ensure(workload.policy);
+      const value = podValue(workload, policy);
+      this.#ensureCounters(cookie);
+      this.#writeAddresses(workload);
+      this.#listeners.capture(workload);
+      await this.#inbound.attach(workload.netns);
+      // The switch: from here on the pod's connections are decided.
+      maps.shunt_pods.set(cookie, value);
+      // A listener that bound before the switch and listened after the first look.
+      this.#listeners.capture(workload);
+    } catch (error) {
+      if (before === undefined) this.#remove(cookie);
+      throw operationError(error, `${workload.namespace}/${workload.name}`);
+    } finally {
+      this.#collectPolicies();
+    }
+  }
+
+  async withdraw(cookie: bigint): Promise<void> {
+    this.#remove(cookie);
+    this.#collectPolicies();
+  }
+
+  async drift(workload: Workload): Promise<string[]> {
+    const { cookie } = workload.netns;
+    const found: string[] = [];
+    const held = this.#objects.connect.maps.shunt_pods.get(cookie);
+    const policy = this.#policies.find(workload.policy);
+    if (policy === null) found.push('its policy is not whole in the kernel');
+    if (held === undefined) found.push('not in the pods map');
+    else if (policy !== null && !samePod(held, podValue(workload, policy))) {
+      found.push('its entry in the pods map differs');
+    }
+    if (!this.#inbound.isPinned(cookie)) found.push('inbound steering is not attached');
+    if (this.#addressKeys(workload).some((key) => !this.#objects.connect.maps.shunt_addrs.has(key))) {
+      found.push('an address is missing');
+    }
+    const listening = this.#listeners.count(cookie);
+    if (listening.ip4 + listening.ip6 === 0 && this.#listeners.capture(workload) > 0) {
+      found.push("the sidecar's listener was not captured");
+    }
+    return found;
+  }
+
+  async repair(): Promise<string[]> {
+    return [...this.#attachments.repair(), ...this.#sweep()];
+  }
+
+  isEnrolled(cookie: bigint): boolean {
+    return this.#objects.connect.maps.shunt_pods.has(cookie);
+  }
+
+  /** True when the pod's network namespace is gone: its inbound attachment lost its target. */
+  isGone(cookie: bigint): boolean {
+    return this.#pins.podCookies().includes(cookie) && !this.#inbound.isPinned(cookie);
+  }
+
+  /** Captures listeners now, for a pod whose inbound was refused for want of one. */
+  recapture(workload: Workload): number {
+    return this.#listeners.capture(workload);
+  }
+
+  pods(): HeldPod[] {
+    const counters: PerCpuMap<bigint, Counters> = this.#objects.connect.maps.shunt_counters;
+    return [...this.#objects.connect.maps.shunt_pods].map(([cookie, pod]) => ({
+      cookie,
+      ...podAddresses(pod),
+      inbound: this.#inbound.isPinned(cookie),
+      listeners: this.#listeners.count(cookie),
+      acceleration: podAcceleration(pod),
+      counters: readCounters(counters, cookie),
+    }));
+  }
+
+  links(): HeldLink[] {
+    return this.#attachments.list();
+  }
+
+  maps(): MapFill[] {
+    const { connect, sockops } = this.#objects;
+    const counted = [
+      connect.maps.shunt_pods,
+      connect.maps.shunt_addrs,
+      connect.maps.shunt_policies,
+      connect.maps.shunt_ports,
+      connect.maps.shunt_cidrs,
+      sockops.maps.shunt_listeners,
+      sockops.maps.shunt_pairs,
+      sockops.maps.shunt_offers,
+      sockops.maps.shunt_peers,
+      sockops.maps.shunt_flows,
+    ];
+    return counted.map((map) => ({
+      name: map.name.replace(/^shunt_/, ''),
+      type: map.type,
+      entries: map.size(),
+      capacity: map.maxEntries,
+    }));
+  }
+
+  acceleration(): AccelerationState {
+    return this.#accelerator.state();
+  }
+
+  setAcceleration(enabled: boolean): void {
+    this.#accelerator.set(enabled);
+  }
+
+  /** Promotes connections until the signal. */
+  runAcceleration(signal: AbortSignal, onError: (error: Error) => void): Promise<void> {
+    return this.#accelerator.run(signal, onError);
+  }
+
+  events(signal: AbortSignal): AsyncIterable<DatapathEvent> {
+    return readEvents(this.#ring, signal);
+  }
+
+  /** Closes this process's hold; everything pinned goes on. */
+  [Symbol.dispose](): void {
+    this.#ring[Symbol.dispose]();
+    this.#accelerator[Symbol.dispose]();
+    this.#inbound[Symbol.dispose]();
+    this.#attachments[Symbol.dispose]();
+    this.#objects[Symbol.dispose]();
+  }
+
+  #remove(cookie: bigint): void {
+    const maps = this.#objects.connect.maps;
+    // The switch first: nothing may decide on rules that are being taken away.
+    maps.shunt_pods.delete(cookie);
+    this.#inbound.remove(cookie);
+    this.#listeners.release(cookie);
+    const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
+    maps.shunt_addrs.deleteMany(stale);
+    maps.shunt_counters.delete(cookie);
+  }
+
+  /** Removes what an enrolment that was cut off left of a pod that is not enrolled. */
+  #sweep(): string[] {
+    const { connect, sockops } = this.#objects;
+    const seen = new Set([
+      ...this.#pins.podCookies(),
+      ...connect.maps.shunt_counters.keys(),
+      ...[...connect.maps.shunt_addrs].map(([, owner]) => owner),
+      ...[...sockops.maps.shunt_listeners.keys()].map((key) => key.netns),
+    ]);
+    const swept: string[] = [];
+    for (const cookie of seen) {
+      if (this.isEnrolled(cookie)) continue;
+      this.#remove(cookie);
+      swept.push(`removed the remains of a pod that is not enrolled (netns cookie ${cookie})`);
+    }
+    return swept;
+  }
+
+  #ensureCounters(cookie: bigint): void {
+    const counters = this.#objects.connect.maps.shunt_counters;
+    if (counters.has(cookie)) return;
+    counters.setZero(cookie);
+  }
+
+  #addressKeys(workload: Workload): { netns: bigint; addr: { bytes: Uint8Array } }[] {
+    const own = workload.netns.addresses.map((text) => ({ netns: workload.netns.cookie, addr: addr(text) }));
+    const onNode = [workload.ip4, workload.ip6].flatMap((text) =>
+      text === null ? [] : [{ netns: NODE_NETNS, addr: addr(text) }],
+    );
+    return [...own, ...onNode];
+  }
+
+  #writeAddresses(workload: Workload): void {
+    const { cookie } = workload.netns;
+    const map = this.#objects.connect.maps.shunt_addrs;
+    const wanted = this.#addressKeys(workload);
+    map.setMany(wanted.map((key) => [key, cookie] as const));
+    const names = new Set(wanted.map(keyText));
+    const stale = [...map]
+      .filter(([key, owner]) => owner === cookie && !names.has(keyText(key)))
+      .map(([key]) => key);
+    map.deleteMany(stale);
+  }
+
+  #collectPolicies(): void {
+    const inUse = new Set([...this.#objects.connect.maps.shunt_pods].map(([, pod]) => pod.policy));
+    this.#policies.collect(inUse);
+  }
+}
+
+function keyText(key: { netns: bigint; addr: { bytes: Uint8Array } }): string {
+  return `${key.netns} ${formatAddress(key.addr.bytes)}`;
+}

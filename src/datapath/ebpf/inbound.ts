@@ -1,0 +1,101 @@
+/** Inbound steering: one sk_lookup instance per pod, attached to its network namespace and pinned. */
+import { existsSync } from 'node:fs';
+import { Link } from 'libbpf-ts';
+import type { NetnsRef } from '../../pod/workload.ts';
+import { isAttached } from './attachments.ts';
+import { operationError } from './failure.ts';
+import type { InboundObject, Objects } from './objects.ts';
+import type { Pins } from './pins.ts';
+
+interface Instance {
+  object: InboundObject;
+  link: Link;
+}
+
+export class Inbound implements Disposable {
+  readonly #objects: Objects;
+  readonly #pins: Pins;
+  readonly #instances = new Map<bigint, Instance>();
+
+  constructor(objects: Objects, pins: Pins) {
+    this.#objects = objects;
+    this.#pins = pins;
+  }
+
+  /**
+   * Attaches the pod's instance, or swaps this agent's program into the link that an earlier one left. Idempotent.
+   *
+   * @returns true when something was attached or updated
+   */
+  async attach(netns: NetnsRef): Promise<boolean> {
+    if (this.isAttached(netns.cookie)) return false;
+    this.#drop(netns.cookie);
+    const object = await this.#objects.loadInbound(netns.cookie);
+    try {
+      const link = this.#adopt(netns.cookie, object) ?? this.#create(netns, object);
+      this.#instances.set(netns.cookie, { object, link });
+      return true;
+    } catch (error) {
+      object[Symbol.dispose]();
+      throw operationError(error, `inbound of ${netns.path}`);
+    }
+  }
+
+  /** Attached by this agent, pinned, and its namespace still there. */
+  isAttached(cookie: bigint): boolean {
+    const instance = this.#instances.get(cookie);
+    return instance !== undefined && existsSync(this.#pins.inbound(cookie)) && isAttached(instance.link);
+  }
+
+  /** True when the pin holds a live attachment, whoever made it. */
+  isPinned(cookie: bigint): boolean {
+    const path = this.#pins.inbound(cookie);
+    if (!existsSync(path)) return false;
+    using link = Link.fromPin(path);
+    return isAttached(link);
+  }
+
+  /** Detaches and unpins. Idempotent. */
+  remove(cookie: bigint): void {
+    this.#pins.removePod(cookie);
+    this.#drop(cookie);
+  }
+
+  [Symbol.dispose](): void {
+    for (const cookie of [...this.#instances.keys()]) this.#drop(cookie);
+  }
+
+  #adopt(cookie: bigint, object: InboundObject): Link | null {
+    const path = this.#pins.inbound(cookie);
+    if (!existsSync(path)) return null;
+    const link = Link.fromPin(path);
+    if (isAttached(link)) {
+      link.update(object.programs.shunt_inbound);
+      return link;
+    }
+    link.close();
+    this.#pins.removePod(cookie);
+    return null;
+  }
+
+  #create(netns: NetnsRef, object: InboundObject): Link {
+    this.#pins.preparePod(netns.cookie);
+    const link = Link.attachNetns(object.programs.shunt_inbound, { netns: netns.path });
+    try {
+      link.pin(this.#pins.inbound(netns.cookie));
+      return link;
+    } catch (error) {
+      link.close();
+      this.#pins.removePod(netns.cookie);
+      throw error;
+    }
+  }
+
+  #drop(cookie: bigint): void {
+    const instance = this.#instances.get(cookie);
+    if (instance === undefined) return;
+    this.#instances.delete(cookie);
+    instance.link.close();
+    instance.object[Symbol.dispose]();
+  }
+}

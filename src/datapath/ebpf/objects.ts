@@ -1,0 +1,184 @@
+/**
+ * Loads the compiled objects over one set of pinned maps. The first load makes and pins the maps; a later one, after a
+ * restart or an upgrade, finds them and goes on with what they hold.
+ */
+import { existsSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { BpfError, BpfMap } from 'libbpf-ts';
+import { ShuntError } from '../../errors.ts';
+import { accelerate } from './gen/accelerate.ts';
+import { connect, MetaCodec } from './gen/connect.ts';
+import { inbound } from './gen/inbound.ts';
+import { listen } from './gen/listen.ts';
+import { sockops } from './gen/sockops.ts';
+import { sockopt } from './gen/sockopt.ts';
+import { codec } from 'libbpf-ts';
+import { loadError } from './failure.ts';
+import { type Pins, unprefixed } from './pins.ts';
+
+/** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */
+export const LAYOUT_VERSION = 1;
+
+/** Room in the maps, from the node's size. */
+export interface Sizes {
+  pods: number;
+  policies: number;
+  /** Ports and CIDRs over all policies. */
+  rules: number;
+  /** Handshakes in flight. */
+  handshakes: number;
+  /** Connections that may be accelerated at once. */
+  connections: number;
+}
+
+export const DEFAULT_SIZES: Sizes = {
+  pods: 512,
+  policies: 512,
+  rules: 131_072,
+  handshakes: 65_536,
+  connections: 65_536,
+};
+
+/** Entries per pod: one listener slot set for each family (SHUNT_LISTENER_SLOTS), and its addresses, twice. */
+const LISTENERS_PER_POD = 32;
+const ADDRESSES_PER_POD = 16;
+
+function capacities(sizes: Sizes): Record<string, number> {
+  return {
+    shunt_pods: sizes.pods,
+    shunt_counters: sizes.pods,
+    shunt_addrs: sizes.pods * ADDRESSES_PER_POD,
+    shunt_listeners: sizes.pods * LISTENERS_PER_POD,
+    shunt_policies: sizes.policies,
+    shunt_ports: sizes.rules,
+    shunt_cidrs: sizes.rules,
+    shunt_pairs: sizes.handshakes,
+    shunt_offers: sizes.handshakes,
+    shunt_peers: sizes.connections,
+    shunt_flows: sizes.connections,
+    shunt_socks: sizes.connections,
+  };
+}
+
+type Definition = typeof connect | typeof listen | typeof sockops | typeof sockopt | typeof inbound | typeof accelerate;
+type Opened<D extends Definition> = ReturnType<D['open']>;
+type Loaded<D extends Definition> = Awaited<ReturnType<Opened<D>['load']>>;
+
+export type InboundObject = Loaded<typeof inbound>;
+export type AccelerateObject = Loaded<typeof accelerate>;
+
+/** Every object that is loaded once for the node. */
+export interface NodeObjects extends Disposable {
+  connect: Loaded<typeof connect>;
+  listen: Loaded<typeof listen>;
+  sockops: Loaded<typeof sockops>;
+  sockopt: Loaded<typeof sockopt>;
+}
+
+export class Objects {
+  readonly #directory: string;
+  readonly #pins: Pins;
+  readonly #sizes: Sizes;
+
+  /** @param directory of the compiled *.bpf.o files */
+  constructor(directory: string, pins: Pins, sizes: Sizes) {
+    this.#directory = directory;
+    this.#pins = pins;
+    this.#sizes = sizes;
+  }
+
+  /**
+   * Loads what every pod shares. When one of them fails, maps that this call pinned are unpinned again; those that were
+   * there before stay as they are.
+   *
+   * @throws SHUNT_E_LOAD, SHUNT_E_BPF_DENIED, SHUNT_E_LIBBPF, SHUNT_E_OBJECT_MISSING, SHUNT_E_PINS_VERSION
+   */
+  async loadNode(): Promise<NodeObjects> {
+    const before = new Set(this.#pins.mapNames());
+    using stack = new DisposableStack();
+    try {
+      const loaded = {
+        connect: stack.use(await this.#load(connect, 'connect')),
+        listen: stack.use(await this.#load(listen, 'listen')),
+        sockops: stack.use(await this.#load(sockops, 'sockops')),
+        sockopt: stack.use(await this.#load(sockopt, 'sockopt')),
+      };
+      const kept = stack.move();
+      return { ...loaded, [Symbol.dispose]: () => kept.dispose() };
+    } catch (error) {
+      for (const name of this.#pins.mapNames()) if (!before.has(name)) unlinkSync(this.#pins.map(name));
+      throw error;
+    }
+  }
+
+  loadAccelerate(): Promise<AccelerateObject> {
+    return this.#load(accelerate, 'accelerate');
+  }
+
+  /** One pod's instance of the inbound program. */
+  loadInbound(cookie: bigint): Promise<InboundObject> {
+    return this.#load(inbound, 'inbound', (open) => {
+      open.rodata.netns_cookie = cookie;
+    });
+  }
+
+  async #load<D extends Definition>(
+    definition: D,
+    name: string,
+    prepare: (open: Opened<D>) => void = () => {},
+  ): Promise<Loaded<D>> {
+    const file = join(this.#directory, `${name}.bpf.o`);
+    if (!existsSync(file)) throw new ShuntError('SHUNT_E_OBJECT_MISSING', undefined, { target: file });
+    try {
+      using open = definition.open({ file }) as Opened<D>;
+      this.#placeMaps(open.maps);
+      prepare(open);
+      return (await open.load()) as Loaded<D>;
+    } catch (error) {
+      throw loadError(error, file);
+    }
+  }
+
+  #placeMaps(maps: Record<string, { maxEntries: number; pinPath: string | undefined }>): void {
+    const wanted = capacities(this.#sizes);
+    for (const [name, map] of Object.entries(maps)) {
+      if (name.startsWith('.')) continue;
+      const path = this.#pins.map(name);
+      const capacity = pinnedCapacity(path) ?? wanted[name];
+      if (capacity !== undefined) map.maxEntries = capacity;
+      map.pinPath = path;
+    }
+  }
+}
+
+/** A pinned map keeps its size until `shunt cleanup`: its entries are in force. */
+function pinnedCapacity(path: string): number | undefined {
+  if (!existsSync(path)) return undefined;
+  using map = BpfMap.fromPin(path, { key: codec.bytes(0), value: codec.bytes(0) });
+  return map.maxEntries;
+}
+
+/**
+ * Makes sure that pins found in place were made for the same layout.
+ *
+ * @throws SHUNT_E_PINS_VERSION; nothing is touched
+ */
+export function checkLayout(pins: Pins): void {
+  if (pins.mapNames().length === 0) return;
+  const path = pins.map('meta');
+  const fail = (detail: string, cause?: unknown): never => {
+    throw new ShuntError('SHUNT_E_PINS_VERSION', detail, { target: pins.root, cause });
+  };
+  if (!existsSync(path)) return fail(`maps are pinned (${pins.mapNames().map(unprefixed).join(', ')}), but not meta`);
+  try {
+    using map = BpfMap.fromPin(path, { key: codec.u32, value: MetaCodec });
+    const meta = map.get(0);
+    // 0: the agent that made the maps was killed before it could sign them. They are empty then.
+    if (meta === undefined || meta.layout === 0) return;
+    if (meta.layout === LAYOUT_VERSION) return;
+    return fail(`layout ${meta.layout} by version ${meta.agent_version}, this is layout ${LAYOUT_VERSION}`);
+  } catch (cause) {
+    if (!(cause instanceof BpfError)) throw cause;
+    return fail(`meta cannot be read: ${cause.message}`, cause);
+  }
+}
