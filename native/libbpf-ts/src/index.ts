@@ -1,1 +1,34 @@
-export {};
+export { Btf, type BtfKind, type BtfMember, type BtfOf, type BtfType } from './btf.ts';
+export { type Codec, type CodecValue, codec, decodeValue, encodeValue } from './codec.ts';
+export type {
+  MapDefinition,
+  MapDefinitions,
+  MapOf,
+  ProgramDefinition,
+  ProgramDefinitions,
+  RodataDefinitions,
+  RodataOf,
+} from './definition.ts';
+export { BpfError, errnoName, type MapMismatch, VerifierLog } from './errors.ts';
+export { libbpfVersion, MINIMUM_LIBBPF, possibleCpuCount } from './ffi.ts';
+export type { LinkInfo, MapInfo, Named, ProgramInfo } from './info.ts';
+export { KernelObject, onBpffs } from './kernel-object.ts';
+export { attachSockmapProgram, detachSockmapProgram, Link } from './link.ts';
+export { BpfMap, KernelMap, type MapCodecs, TypedMap, type UpdateFlag } from './map.ts';
+export {
+  defineObject,
+  LoadedObject,
+  type ObjectDefinition,
+  type OpenFileOptions,
+  OpenMap,
+  OpenObject,
+  type OpenOptions,
+  OpenProgram,
+  openObject,
+  type UntypedObject,
+} from './object.ts';
+export { PerCpuMap, sumOf } from './percpu-map.ts';
+export { Program } from './program.ts';
+export { RingBuffer, RingBufferMap, type RingBufferStats } from './ring-buffer.ts';
+export { SkStorageMap, SockMap } from './socket-map.ts';
+export type { AttachType, LinkType, MapType, ProgramType } from './uapi.ts';

@@ -1,0 +1,102 @@
+import { closeSync, mkdirSync, statfsSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { BpfError, errnoError } from './errors.ts';
+import { libbpf } from './ffi.ts';
+import { BPFFS_MAGIC } from './uapi.ts';
+
+/** A descriptor of something in the kernel: a map, a program or a link. Closing is idempotent. */
+export abstract class KernelObject implements Disposable {
+  /** What error messages call it: 'map pods'. */
+  readonly target: string;
+  #fd: number;
+  #pinPath: string | undefined;
+
+  constructor(fd: number, target: string, pinPath?: string) {
+    this.#fd = fd;
+    this.target = target;
+    this.#pinPath = pinPath;
+  }
+
+  /** @throws BpfError CLOSED after {@link close}: the number may belong to another file by now */
+  get fd(): number {
+    if (this.#fd < 0) {
+      throw new BpfError({
+        code: 'CLOSED',
+        op: 'use',
+        target: this.target,
+        detail: 'it was closed',
+        hint: 'keep the loaded object (or the map, program or link) open for as long as it is used',
+      });
+    }
+    return this.#fd;
+  }
+
+  get closed(): boolean {
+    return this.#fd < 0;
+  }
+
+  /** Where it was pinned or opened from through this object. */
+  get pinPath(): string | undefined {
+    return this.#pinPath;
+  }
+
+  /**
+   * Keeps it alive beyond this process. Missing directories are made, for root alone (0700).
+   * @param path below a bpffs mount
+   * @throws BpfError EEXIST when something is pinned there, EPERM when it is not on bpffs
+   */
+  pin(path: string): void {
+    makePinDirectory(path, this.target);
+    const result = libbpf.bpf_obj_pin(this.fd, path);
+    if (result < 0) throw errnoError(result, 'pin', this.target, { detail: path });
+    this.#pinPath = path;
+  }
+
+  /** Removes the pin made or opened through this object. The object itself stays open. */
+  unpin(): void {
+    if (this.#pinPath === undefined) {
+      throw new BpfError({ code: 'ENOENT', op: 'unpin', target: this.target, detail: 'it is not pinned' });
+    }
+    unlinkSync(this.#pinPath);
+    this.#pinPath = undefined;
+  }
+
+  close(): void {
+    if (this.#fd < 0) return;
+    const fd = this.#fd;
+    this.#fd = -1;
+    closeSync(fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function makePinDirectory(path: string, target: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const errno = cause instanceof Error && 'errno' in cause ? Number(cause.errno) : 5;
+    throw errnoError(errno, 'pin', target, { detail: `cannot make ${dirname(path)}`, cause });
+  }
+}
+
+/** Whether a path lies on a bpffs mount. False when it does not exist. */
+export function onBpffs(path: string): boolean {
+  try {
+    return statfsSync(path).type === BPFFS_MAGIC;
+  } catch {
+    return false; // any reason not to stat it is a reason not to find pins there
+  }
+}
+
+/**
+ * Opens a pinned map, program or link.
+ * @param what names it in errors
+ */
+export function openPin(path: string, what: string): number {
+  const fd = libbpf.bpf_obj_get(path);
+  if (fd < 0) throw errnoError(fd, 'open pin of', what, { detail: path });
+  return fd;
+}
