@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, truncateSync } from 'node:fs';
 import { until } from './deadline.ts';
 
 export type Direction = 'outbound' | 'inbound';
@@ -58,9 +58,29 @@ export class AccessLog {
     return this.#records;
   }
 
-  /** The record of the connection from this peer; the proxies write it when the connection ends. */
-  async from(peer: string, signal?: AbortSignal): Promise<AccessRecord> {
-    return until(() => this.records().findLast((record) => record.peer === peer), {
+  /**
+   * Takes in what is there and empties the file, between two lives of the sidecar: HAProxy (seen with 2.6) truncates
+   * a file that it finds as its standard output.
+   */
+  startOver(): void {
+    this.records();
+    truncateSync(this.path);
+    this.#offset = 0;
+    this.#rest = '';
+  }
+
+  /** Records from the `mark`th on: ports come round again, so an old record must not answer for a new connection. */
+  since(mark: number): readonly AccessRecord[] {
+    return this.records().slice(mark);
+  }
+
+  /**
+   * The record of the connection from this peer; the proxies write it when the connection ends.
+   *
+   * @throws SHUNT_E_LAB_TIMEOUT
+   */
+  async from(peer: string, mark = 0, signal?: AbortSignal): Promise<AccessRecord> {
+    return until(() => this.since(mark).find((record) => record.peer === peer), {
       what: `an access record of ${peer} in ${this.path}`,
       timeoutMs: 5_000,
       signal,

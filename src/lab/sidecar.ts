@@ -86,6 +86,7 @@ export class Sidecar implements AsyncDisposable {
 
   /** Starts it and waits until it listens. */
   async start(signal?: AbortSignal): Promise<void> {
+    this.accessLog.startOver();
     this.#process = await LabProcess.start(this.#name, this.#argv, {
       place: this.#place,
       logFile: this.#logFile,
