@@ -46,11 +46,14 @@ export class Lab implements AsyncDisposable {
   readonly manifests: string;
   /** Cgroup above those pods: where an agent attaches. */
   readonly cgroup: string;
+  /** Logs and configuration. */
   readonly folder: string;
+  /** Programs made or copied for the bed; execution is allowed there. */
+  readonly programs: string;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(
-    parts: Pick<Lab, 'prefix' | 'outside' | 'pods' | 'manifests' | 'cgroup' | 'folder'>,
+    parts: Pick<Lab, 'prefix' | 'outside' | 'pods' | 'manifests' | 'cgroup' | 'folder' | 'programs'>,
     stack: AsyncDisposableStack,
   ) {
     this.prefix = parts.prefix;
@@ -59,6 +62,7 @@ export class Lab implements AsyncDisposable {
     this.manifests = parts.manifests;
     this.cgroup = parts.cgroup;
     this.folder = parts.folder;
+    this.programs = parts.programs;
     this.#stack = stack;
   }
 
@@ -123,11 +127,9 @@ export class Lab implements AsyncDisposable {
         pod.sidecar.start(signal),
       ]),
     ]);
-    const { folder } = claim;
-    return new Lab(
-      { prefix: options.prefix, outside, pods, manifests, cgroup: tree.path, folder },
-      stack.move(),
-    );
+    const { prefix, folder, programs } = claim;
+    const parts = { prefix, outside, pods, manifests, cgroup: tree.path, folder, programs };
+    return new Lab(parts, stack.move());
   }
 
   /** A pod by name. */
