@@ -1,0 +1,28 @@
+import { renameSync, rmSync } from 'node:fs';
+import { at, NODE } from '../place.mjs';
+import { builder } from './identity.mjs';
+import { SetupError } from './progress.mjs';
+import { filesUnder, hash } from './stamps.mjs';
+
+const PROJECT = at('.ci', 'setup', 'tsconfig.libbpf-ts.json');
+const DIST = at('native', 'libbpf-ts', 'dist');
+
+/** native/libbpf-ts as it is published: JavaScript and declarations. @type {import('../setup.mjs').Step} */
+export const libraryStep = {
+  name: 'libbpf-ts',
+  purposes: ['build', 'test'],
+  inputs: () =>
+    hash([...filesUnder(at('native', 'libbpf-ts', 'src'), () => true), PROJECT, at('tsconfig.json')]),
+  async run(progress) {
+    const fresh = `${DIST}.new`;
+    rmSync(fresh, { recursive: true, force: true });
+    const args = [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', PROJECT, '--outDir', fresh];
+    const { code, tail } = await progress.run('tsc', NODE, args, builder());
+    if (code !== 0)
+      throw new SetupError(`native/libbpf-ts does not build:\n${tail}`, 'mend it, then run again');
+    rmSync(DIST, { recursive: true, force: true });
+    renameSync(fresh, DIST);
+    progress.say('tsc: native/libbpf-ts/dist');
+    return filesUnder(DIST, () => true);
+  },
+};

@@ -1,0 +1,38 @@
+// Debian and Ubuntu packages, by what they are for. `without` marks one that set-up can do without, and says what
+// its absence means; `instead` names another package that holds the same.
+
+export const PACKAGES = [
+  { name: 'clang', use: 'build' },
+  { name: 'llvm', use: 'build' },
+  { name: 'libbpf-dev', use: 'build' },
+  { name: 'libc6-dev', use: 'build' },
+  { name: 'libbpf1', use: 'build' },
+  { name: 'iproute2', use: 'data plane' },
+  { name: 'iptables', use: 'data plane' },
+  { name: 'util-linux', use: 'data plane' },
+  { name: 'procps', use: 'data plane' },
+  { name: 'kmod', use: 'data plane' },
+  { name: 'curl', use: 'data plane' },
+  { name: 'haproxy', use: 'sidecar', without: 'Envoy is the only sidecar' },
+  { name: 'python3', use: 'sidecar', without: 'Envoy cannot be fetched; HAProxy stands in' },
+  { name: 'python3-pip', use: 'sidecar', without: 'Envoy cannot be fetched; HAProxy stands in' },
+  {
+    name: 'bpftool',
+    instead: 'linux-tools-common',
+    use: 'test',
+    without: 'the tests that ask bpftool for a second opinion are skipped',
+  },
+];
+
+/** Which uses each purpose of set-up needs. */
+export const USES = {
+  build: ['build'],
+  bench: ['build', 'data plane'],
+  demo: ['build', 'data plane', 'sidecar', 'test'],
+  test: ['build', 'data plane', 'sidecar', 'test'],
+};
+
+/** Why a package that exists in newer releases may be missing in this one. */
+export const SINCE = {
+  libbpf1: 'libbpf >= 1.1 is needed: Debian 12, Ubuntu 24.04 or newer have it',
+};

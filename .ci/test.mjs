@@ -1,0 +1,150 @@
+#!/usr/bin/env node
+import { spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { relative } from 'node:path';
+import { parseArgs } from 'node:util';
+import { runChecks } from './check.mjs';
+import { reachedFrom, sourceFiles } from './imports.mjs';
+import { at, NODE, ROOT } from './place.mjs';
+import { filesUnder } from './setup/stamps.mjs';
+import { endAll, runTestFile } from './test-file.mjs';
+
+const USAGE = `usage: node .ci/test.mjs [all|unit|e2e] [--file TEXT]... [--timeout SECONDS] [--verbose]
+  unit  what needs no kernel feature and no root; e2e  test/ alone; all  both, the rest, and the static checks
+  --file     only files whose path holds TEXT
+  --timeout  for one file; default 180
+  --verbose  name every test
+`;
+const FFI = 'native/libbpf-ts/src/ffi.ts';
+
+let stoppedBy;
+const tally = { passed: 0, failed: 0, skipped: 0 };
+
+function testFiles() {
+  const ours = sourceFiles().filter((file) => file.endsWith('.test.ts'));
+  const tooling = filesUnder(at('.ci'), (name) => name.endsWith('.test.mjs')).map((file) =>
+    relative(ROOT, file),
+  );
+  return [...tooling, ...ours].map((file) => {
+    const reached = reachedFrom(file);
+    const isE2e = file.startsWith('test/');
+    return {
+      file,
+      isE2e,
+      needsEbpf: isE2e || reached.has(FFI),
+      // Namespaces, cgroups and attached programs: one file at a time.
+      isAlone: isE2e || reached.has('koffi') || [...reached].some((name) => name.startsWith('src/lab/')),
+    };
+  });
+}
+
+/** Runs files, so many at once, and tells of each as it ends. */
+async function runFiles(files, atOnce, { timeoutMs, verbose }) {
+  const queue = [...files];
+  const worker = async () => {
+    for (let next = queue.shift(); next !== undefined && !stoppedBy; next = queue.shift()) {
+      tell(next.file, await runTestFile(next.file, timeoutMs), verbose);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+}
+
+function tell(file, { tests, output, ms }, verbose) {
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const { outcome } of tests) counts[outcome]++;
+  for (const outcome of Object.keys(counts)) tally[outcome] += counts[outcome];
+  const shown = Object.entries(counts).filter(([, count]) => count > 0);
+  const summary = shown.map(([outcome, count]) => `${count} ${outcome}`).join(', ');
+  print(`${counts.failed > 0 ? 'FAIL' : 'ok  '} ${file}: ${summary} (${(ms / 1000).toFixed(1)} s)`);
+  for (const { name, outcome, reason, error } of tests) {
+    if (outcome === 'passed' && !verbose) continue;
+    print(`       ${outcome}: ${name}${reason ? ` # ${reason}` : ''}`);
+    if (error) print(indented(error));
+  }
+  if (counts.failed > 0 && output !== '') print(`       what it printed last:\n${indented(output)}`);
+}
+
+function indented(text) {
+  return text.replace(/^/gm, '         ');
+}
+
+function print(line) {
+  process.stdout.write(`${line}\n`);
+}
+
+function kernelFault() {
+  const probe = spawnSync(NODE, [at('.ci', 'kernel-probe.mjs')], { encoding: 'utf8' });
+  if (probe.status === 0) return probe.stdout;
+  return `the probe failed: ${(probe.stderr || probe.error?.message || '').trim().split('\n').at(-1)}`;
+}
+
+/** Skips, and says so, what this machine's kernel cannot run. */
+function skipWithoutEbpf(files) {
+  const needing = files.filter(({ needsEbpf }) => needsEbpf);
+  if (needing.length === 0) return files;
+  const fault = kernelFault();
+  if (fault === '') return files;
+  print(`\neBPF does not work here: ${fault}.`);
+  print(`${needing.length} test files need it and are skipped:`);
+  for (const { file } of needing) print(`       skipped: ${file}`);
+  print('');
+  tally.skipped += needing.length;
+  return files.filter(({ needsEbpf }) => !needsEbpf);
+}
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      file: { type: 'string', multiple: true, default: [] },
+      timeout: { type: 'string', default: '180' },
+      verbose: { type: 'boolean', default: false },
+    },
+  });
+  const [scope = 'all'] = positionals;
+  const timeoutMs = Number(values.timeout) * 1000;
+  if (!['all', 'unit', 'e2e'].includes(scope) || positionals.length > 1 || !(timeoutMs > 0)) {
+    process.stderr.write(USAGE);
+    return 2;
+  }
+  if (scope === 'all' && values.file.length === 0) {
+    runChecks((name, faults, ms) => {
+      const tests = [{ name, outcome: faults.length === 0 ? 'passed' : 'failed', error: faults.join('\n') }];
+      tell(name, { tests, output: '', ms }, false);
+    });
+  }
+  const inScope = testFiles().filter(({ file, isE2e, isAlone }) => {
+    if (scope === 'unit' ? isAlone : scope === 'e2e' ? !isE2e : false) return false;
+    return values.file.length === 0 || values.file.some((text) => file.includes(text));
+  });
+  const files = skipWithoutEbpf(inScope);
+  const options = { timeoutMs, verbose: values.verbose };
+  await runFiles(
+    files.filter(({ isAlone }) => !isAlone),
+    Math.min(2, availableParallelism()),
+    options,
+  );
+  await runFiles(
+    files.filter(({ isAlone }) => isAlone),
+    1,
+    options,
+  );
+
+  if (stoppedBy) {
+    print(`\nstopped by ${stoppedBy}`);
+    return 130;
+  }
+  const { passed, failed, skipped } = tally;
+  if (passed + failed === 0) print('\nNo test ran.');
+  print(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+// The files that run are asked to end, and ended; what they made is theirs to take down.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => {
+    stoppedBy = signal;
+    endAll();
+  });
+}
+process.exitCode = await main();
