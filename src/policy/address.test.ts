@@ -138,7 +138,7 @@ const GLOBAL: [text: string, global: boolean][] = [
   ['::', false],
   ['fe80::1', false],
   ['ff02::1', false],
-  ['::6', true],
+  ['::6', false],
 ];
 for (const [text, global] of GLOBAL) {
   test(`${text} ${global ? 'can' : 'cannot'} be a pod's address`, () => {

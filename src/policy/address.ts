@@ -146,16 +146,14 @@ export function canonicalAddress(text: string): string | null {
   return bytes === null ? null : formatAddress(bytes);
 }
 
-/** True for an address that other hosts can reach: not unspecified, loopback, link-local or multicast. */
+/**
+ * True for an address that other hosts can reach: not unspecified, loopback, link-local or multicast. Nor ::/96, where
+ * the meshes put the ::6 that marks a sidecar's own way to the application.
+ */
 export function isGlobalAddress(bytes: Uint8Array): boolean {
-  const [b0 = 0, b1 = 0] = addressFamily(bytes) === 4 ? bytes.subarray(12) : bytes;
-  if (addressFamily(bytes) === 4) {
-    return b0 !== 0 && b0 !== 127 && b0 < 224 && !(b0 === 169 && b1 === 254);
-  }
+  const family = addressFamily(bytes);
+  const [b0 = 0, b1 = 0] = family === 4 ? bytes.subarray(12) : bytes;
+  if (family === 4) return b0 !== 0 && b0 !== 127 && b0 < 224 && !(b0 === 169 && b1 === 254);
   const linkLocal = b0 === 0xfe && (b1 & 0xc0) === 0x80;
-  return b0 !== 0xff && !linkLocal && !isUnspecifiedOrLoopback6(bytes);
-}
-
-function isUnspecifiedOrLoopback6(bytes: Uint8Array): boolean {
-  return bytes.subarray(0, 15).every((byte) => byte === 0) && (bytes[15] ?? 0) <= 1;
+  return b0 !== 0xff && !linkLocal && bytes.subarray(0, 12).some((byte) => byte !== 0);
 }

@@ -1,0 +1,80 @@
+/** Where a pod of a manifest lives on this node. */
+import { ShuntError } from '../errors.ts';
+import type { Recognition } from '../mesh/profile.ts';
+import { type AddressFamily, addressFamily, isGlobalAddress, parseAddress } from '../policy/address.ts';
+import { containerCgroup } from './cgroup.ts';
+import { resolveNetns } from './netns.ts';
+import type { CgroupRef, NetnsRef, PodName, PodObject, Workload } from './workload.ts';
+
+/** Path of the pod's network namespace. */
+export const NETNS_ANNOTATION = 'shunt.dev/netns';
+
+export interface PodPlace {
+  netns: NetnsRef;
+  sidecarCgroup: CgroupRef | null;
+  /** Canonical text; null when the pod has no address of the family. */
+  ip4: string | null;
+  ip6: string | null;
+}
+
+/**
+ * Finds a pod by its annotations.
+ *
+ * The pod's addresses are those of status.podIPs. Without any, the first global address of each family in the
+ * namespace, in the order of interfaces.
+ *
+ * @throws SHUNT_E_POD_NO_NETNS, SHUNT_E_POD_IP_MISMATCH, and as resolveNetns and containerCgroup
+ */
+export function locatePod(pod: PodObject, sidecarContainer: string): PodPlace {
+  const path = pod.metadata.annotations[NETNS_ANNOTATION];
+  if (path === undefined) {
+    throw new ShuntError('SHUNT_E_POD_NO_NETNS', undefined, { target: podTarget(pod) });
+  }
+  const netns = resolveNetns(path);
+  const { podIPs } = pod.status;
+  const foreign = podIPs.find((ip) => !netns.addresses.includes(ip));
+  if (foreign !== undefined) {
+    throw new ShuntError('SHUNT_E_POD_IP_MISMATCH', `${foreign} is not an address of ${path}`, {
+      target: podTarget(pod),
+    });
+  }
+  const candidates = podIPs.length > 0 ? podIPs : netns.addresses.filter(isGlobal);
+  return {
+    netns,
+    sidecarCgroup: containerCgroup(pod, sidecarContainer),
+    ip4: candidates.find((ip) => familyOf(ip) === 4) ?? null,
+    ip6: candidates.find((ip) => familyOf(ip) === 6) ?? null,
+  };
+}
+
+/** The pod as the datapath wants it. Throws as locatePod. */
+export function locateWorkload(
+  pod: PodObject,
+  recognition: Extract<Recognition, { kind: 'redirect' }>,
+): Workload {
+  return {
+    ...podName(pod),
+    ...locatePod(pod, recognition.sidecarContainer),
+    policy: recognition.policy,
+    acceleration: recognition.acceleration,
+  };
+}
+
+export function podName(pod: PodObject): PodName {
+  const { namespace, name, uid } = pod.metadata;
+  return { namespace, name, uid: uid ?? `${namespace}/${name}` };
+}
+
+function podTarget(pod: PodObject): string {
+  return `pod ${pod.metadata.namespace}/${pod.metadata.name}`;
+}
+
+function familyOf(ip: string): AddressFamily | null {
+  const bytes = parseAddress(ip);
+  return bytes === null ? null : addressFamily(bytes);
+}
+
+function isGlobal(ip: string): boolean {
+  const bytes = parseAddress(ip);
+  return bytes !== null && isGlobalAddress(bytes);
+}
