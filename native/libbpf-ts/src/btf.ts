@@ -1,6 +1,9 @@
 import { closeSync } from 'node:fs';
+import { type Codec, encodeValue } from './codec.ts';
+import { dynamicCodec } from './dynamic-codec.ts';
 import { BpfError, errnoError } from './errors.ts';
 import { addressOf, libbpf } from './ffi.ts';
+import { Shapes } from './shape.ts';
 import { LITTLE_ENDIAN } from './uapi.ts';
 
 const MAGIC = 0xeb9f;
@@ -72,6 +75,7 @@ function badBtf(detail: string): BpfError {
 /** The type information of an object file or of something loaded, read without libbpf. */
 export class Btf {
   readonly #types: readonly BtfType[];
+  #shapes: Shapes | undefined;
 
   private constructor(types: readonly BtfType[]) {
     this.#types = types;
@@ -149,6 +153,24 @@ export class Btf {
       if (type.kind === 'volatile') return true;
     }
     return false;
+  }
+
+  /**
+   * A value as plain data: numbers, bigints for 64 bits, strings, arrays, objects; bytes as hex, enums by name.
+   * @param offset in bytes from the start of `view`
+   */
+  decode(id: number, view: DataView, offset = 0): unknown {
+    return this.#codec(id).read(view, offset);
+  }
+
+  /** The bytes of a value in the form that {@link decode} gives. @throws BpfError BAD_VALUE when it does not fit */
+  encode(id: number, value: unknown): Uint8Array {
+    return encodeValue(this.#codec(id), value);
+  }
+
+  #codec(id: number): Codec<unknown> {
+    this.#shapes ??= new Shapes(this);
+    return dynamicCodec(this.#shapes.of(id));
   }
 
   /** sizeof, in bytes. */

@@ -40,7 +40,7 @@ type Result<T> = T extends 'void'
 type Arguments<A extends readonly CType[]> = { -readonly [I in keyof A]: Argument<A[I]> };
 type Bound<S extends Signature> = {
   (...args: Arguments<S['args']>): Result<S['result']>;
-  /** The same call on a thread of libuv's pool. Pass addresses only: nothing keeps a buffer alive meanwhile. */
+  /** The same call on a thread of libuv's pool. Pass addresses and strings only: nothing keeps a buffer alive meanwhile. */
   later(...args: Arguments<S['args']>): Promise<Result<S['result']>>;
 };
 type Bindings<T extends Record<string, Signature>> = { readonly [N in keyof T]: Bound<T[N]> };
@@ -56,6 +56,7 @@ const LIBBPF = {
   libbpf_minor_version: f('uint32_t', []),
   libbpf_version_string: f('str', []),
   libbpf_set_print: f('void *', ['void *']),
+  libbpf_find_vmlinux_btf_id: f('int', ['str', 'int']),
   libbpf_num_possible_cpus: f('int', []),
 
   bpf_object__open_mem: f('void *', ['void *', 'size_t', 'void *']),

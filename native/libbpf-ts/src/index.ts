@@ -1,5 +1,6 @@
 export { Btf, type BtfKind, type BtfMember, type BtfOf, type BtfType } from './btf.ts';
 export { type Codec, type CodecValue, codec, decodeValue, encodeValue } from './codec.ts';
+export { DecodedMap, openMapById, openPinnedMap } from './decoded-map.ts';
 export type {
   MapDefinition,
   MapDefinitions,
@@ -10,8 +11,10 @@ export type {
   RodataOf,
 } from './definition.ts';
 export { BpfError, errnoName, type MapMismatch, VerifierLog } from './errors.ts';
+export { type Features, features, type Support } from './features.ts';
 export { libbpfVersion, MINIMUM_LIBBPF, possibleCpuCount } from './ffi.ts';
 export type { LinkInfo, MapInfo, Named, ProgramInfo } from './info.ts';
+export { listLinks, listMaps, listPrograms } from './inspect.ts';
 export { KernelObject, onBpffs } from './kernel-object.ts';
 export { attachSockmapProgram, detachSockmapProgram, Link } from './link.ts';
 export { BpfMap, KernelMap, type MapCodecs, TypedMap, type UpdateFlag } from './map.ts';

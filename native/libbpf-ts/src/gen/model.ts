@@ -1,8 +1,9 @@
-import { Btf, type BtfOf } from '../btf.ts';
+import { Btf } from '../btf.ts';
 import { BpfError, badValue } from '../errors.ts';
 import { type Shape, Shapes } from '../shape.ts';
 import { MAP_TYPES, type MapType } from '../uapi.ts';
 import { parseElf } from './elf.ts';
+import { mapDeclarations, variables } from '../map-declaration.ts';
 
 export interface ModelMap {
   name: string;
@@ -43,40 +44,15 @@ export function readModel(bytes: Uint8Array): ObjectModel {
   };
 }
 
-function* variables(btf: Btf, wanted: (section: string) => boolean): Generator<BtfOf<'var'>> {
-  for (const type of btf.types) {
-    if (type.kind !== 'datasec' || !wanted(type.name)) continue;
-    for (const { type: id } of type.vars) {
-      const variable = btf.type(id);
-      if (variable.kind === 'var') yield variable;
-    }
-  }
-}
-
-/** A map is a struct whose members spell its attributes: __uint(n) is `int (*)[n]`, __type(t) is `t *`. */
 function* mapsOf(btf: Btf, shapes: Shapes): Generator<ModelMap> {
-  for (const variable of variables(btf, (section) => section === '.maps')) {
-    const definition = btf.resolve(variable.type);
-    if (definition.kind !== 'struct') throw badValue('not a BTF map definition', `map ${variable.name}`);
-    const pointee = (name: string): number | undefined => {
-      const member = definition.members.find((candidate) => candidate.name === name);
-      const pointer = member && btf.resolve(member.type);
-      return pointer?.kind === 'ptr' ? pointer.type : undefined;
-    };
-    const uint = (name: string): number | undefined => {
-      const array = pointee(name);
-      const type = array === undefined ? undefined : btf.resolve(array);
-      return type?.kind === 'array' ? type.length : undefined;
-    };
-    const type = MAP_TYPES[uint('type') ?? 0];
-    if (type === undefined || type === 'unspec') throw badValue('unknown map type', `map ${variable.name}`);
-    const side = (name: string): Shape | undefined => {
-      const typed = pointee(name);
-      if (typed !== undefined) return shapes.of(typed);
-      const size = uint(`${name}_size`);
+  for (const { name, type: number, key, value, keySize, valueSize } of mapDeclarations(btf)) {
+    const type = MAP_TYPES[number];
+    if (type === undefined || type === 'unspec') throw badValue(`unknown map type ${number}`, `map ${name}`);
+    const side = (id: number | undefined, size: number | undefined): Shape | undefined => {
+      if (id !== undefined) return shapes.of(id);
       return size === undefined || size === 0 ? undefined : { kind: 'bytes', size };
     };
-    yield { name: variable.name, type, key: side('key'), value: side('value') };
+    yield { name, type, key: side(key, keySize), value: side(value, valueSize) };
   }
 }
 
