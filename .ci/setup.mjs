@@ -11,7 +11,7 @@ import { libraryStep } from './setup/library.mjs';
 import { hold } from './setup/lock.mjs';
 import { installNodeModules } from './setup/node-modules.mjs';
 import { USES } from './setup/packages.mjs';
-import { bpfStep, labStep } from './setup/programs.mjs';
+import { bpfStep } from './setup/programs.mjs';
 import { Progress, SetupError } from './setup/progress.mjs';
 import { Stamps } from './setup/stamps.mjs';
 
@@ -27,7 +27,7 @@ import { Stamps } from './setup/stamps.mjs';
  */
 
 /** In this order: codecs come from objects, and the bundle holds the codecs. @type {Step[]} */
-const STEPS = [bpfStep, codecsStep, labStep, libraryStep, bundleStep, envoyStep];
+const STEPS = [bpfStep, codecsStep, libraryStep, bundleStep, envoyStep];
 
 /**
  * Makes a checkout on a Debian or Ubuntu machine ready for a purpose. Quick when there is nothing to do.

@@ -55,4 +55,6 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   tellFailure(error);
+  // Whoever counts tests by the closing line finds one, and it says that nothing could be run.
+  if (process.argv[2].startsWith('test')) process.stdout.write('\n0 passed, 1 failed\n');
 }

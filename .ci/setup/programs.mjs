@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs';
-import { basename, delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 import { at, ROOT } from '../place.mjs';
 import { builder, systemPath } from './identity.mjs';
 import { SetupError } from './progress.mjs';
@@ -57,34 +57,6 @@ export const bpfStep = {
     }
     progress.say(`clang: ${objects.length} eBPF objects in dist/bpf`);
     return wanted;
-  },
-};
-
-/** Small C programs of the test bed, each from one file. @type {import('../setup.mjs').Step} */
-export const labStep = {
-  name: 'test bed programs',
-  purposes: ['build', 'demo', 'test', 'bench'],
-  inputs: () => hash(filesUnder(at('src', 'lab', 'native'), isC), [compiler()]),
-  async run(progress) {
-    const sources = filesUnder(at('src', 'lab', 'native'), (name) => name.endsWith('.c'));
-    const programs = [];
-    for (const source of sources) {
-      const program = at('dist', 'lab', basename(source, '.c'));
-      mkdirSync(dirname(program), { recursive: true });
-      await compile(progress, source, [
-        '-O2',
-        '-Wall',
-        '-Werror',
-        '-pthread',
-        shown(source),
-        '-o',
-        `${program}.new`,
-      ]);
-      renameSync(`${program}.new`, program);
-      programs.push(program);
-    }
-    if (programs.length > 0) progress.say(`clang: ${programs.length} test bed programs in dist/lab`);
-    return programs;
   },
 };
 
