@@ -83,12 +83,15 @@ export class DecodedMap implements Disposable {
   }
 
   /**
-   * A key as typed on a command line: JSON, `name=value,name=value`, a number, or hex.
+   * A key as typed on a command line: JSON, `name=value,name=value`, a number, or hex. For a key that is a struct,
+   * hex (`0x…`, all of its bytes) is its memory.
    * @throws BpfError BAD_VALUE when it does not fit the key's type
    */
   parseKey(text: string): unknown {
-    const parsed = parseValueText(text);
-    const bytes = encodeValue(this.#key, parsed);
+    const { size } = this.#key;
+    const zero = this.#key.read(new DataView(new ArrayBuffer(size)), 0);
+    const raw = typeof zero === 'object' && text.length === 2 + size * 2 && /^0x[0-9a-f]*$/i.test(text);
+    const bytes = encodeValue(raw ? hexCodec(size) : this.#key, parseValueText(text));
     return this.#key.read(new DataView(bytes.buffer), 0);
   }
 

@@ -17,7 +17,7 @@ export type { LinkInfo, MapInfo, Named, ProgramInfo } from './info.ts';
 export { listLinks, listMaps, listPrograms } from './inspect.ts';
 export { KernelObject, onBpffs } from './kernel-object.ts';
 export { attachSockmapProgram, detachSockmapProgram, Link } from './link.ts';
-export { BpfMap, KernelMap, type MapCodecs, TypedMap, type UpdateFlag } from './map.ts';
+export { BpfMap, KernelMap, type MapCodecs, pinnedMapInfo, TypedMap, type UpdateFlag } from './map.ts';
 export {
   defineObject,
   LoadedObject,

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, statfsSync, unlinkSync } from 'node:fs';
+import { closeSync, mkdirSync, readlinkSync, statfsSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BpfError, errnoError } from './errors.ts';
 import { libbpf } from './ffi.ts';
@@ -91,12 +91,34 @@ export function onBpffs(path: string): boolean {
   }
 }
 
+/** What /proc calls the descriptor of each kind. */
+const KINDS = { map: 'bpf-map', program: 'bpf-prog', link: 'bpf_link' } as const;
+
 /**
- * Opens a pinned map, program or link.
- * @param what names it in errors
+ * Opens a pin.
+ * @throws BpfError ENOENT when nothing is there, BAD_VALUE when something of another kind is
  */
-export function openPin(path: string, what: string): number {
+export function openPin(path: string, kind: keyof typeof KINDS): number {
   const fd = libbpf.bpf_obj_get(path);
-  if (fd < 0) throw errnoError(fd, 'open pin of', what, { detail: path });
-  return fd;
+  if (fd < 0) throw errnoError(fd, 'open pin of', kind, { detail: path });
+  // Asking a program for a map's info succeeds, and fills in the wrong struct.
+  const found = readlinkSync(`/proc/self/fd/${fd}`).replace(/^anon_inode:\[?|\]$/g, '');
+  if (found === KINDS[kind]) return fd;
+  closeSync(fd);
+  throw new BpfError({
+    code: 'BAD_VALUE',
+    op: 'open pin of',
+    target: kind,
+    detail: `${path} pins a ${found.replace(/^bpf[-_]/, '')}`,
+  });
+}
+
+/** Reads the info of a descriptor that is being adopted, and closes it when that fails. */
+export function infoOrClose<T>(fd: number, infoOf: (fd: number) => T): T {
+  try {
+    return infoOf(fd);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
 }

@@ -2,7 +2,7 @@ import { closeSync, openSync, read, readSync } from 'node:fs';
 import { errnoError } from './errors.ts';
 import { addressOf, libbpf } from './ffi.ts';
 import { type LinkInfo, linkInfo } from './info.ts';
-import { KernelObject, openPin } from './kernel-object.ts';
+import { infoOrClose, KernelObject, openPin } from './kernel-object.ts';
 import type { KernelMap } from './map.ts';
 import { attachNumber, idError, type Program } from './program.ts';
 import { type AttachType, LITTLE_ENDIAN } from './uapi.ts';
@@ -19,7 +19,7 @@ export class Link extends KernelObject {
 
   /** @param fd owned by the link from here on */
   constructor(fd: number, options: { name?: string; pinPath?: string } = {}) {
-    const info = linkInfo(fd);
+    const info = infoOrClose(fd, linkInfo);
     super(fd, `link ${options.name ?? options.pinPath ?? info.id}`, options.pinPath);
     this.id = info.id;
   }

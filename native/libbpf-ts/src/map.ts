@@ -4,7 +4,7 @@ import { type DumpShape, dump, dumpKeys, noBatch } from './dump.ts';
 import { type BpfError, type BpfErrorOptions, badValue, errnoError, errnoName } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { type MapInfo, mapInfo, type Named } from './info.ts';
-import { KernelObject, openPin } from './kernel-object.ts';
+import { infoOrClose, KernelObject, openPin } from './kernel-object.ts';
 import { isPerCpu, type MapType } from './uapi.ts';
 
 /** What an update demands of the key: nothing, that it is new, or that it is there. */
@@ -27,7 +27,7 @@ export class KernelMap extends KernelObject {
    * @param options `name` where the kernel cut it to 15 bytes
    */
   constructor(fd: number, options: { name?: string | undefined; pinPath?: string | undefined } = {}) {
-    const info = mapInfo(fd);
+    const info = infoOrClose(fd, mapInfo);
     const name = options.name ?? info.name;
     super(fd, `map ${name}`, options.pinPath);
     this.name = name;
@@ -41,6 +41,12 @@ export class KernelMap extends KernelObject {
   info(): MapInfo {
     return mapInfo(this.fd);
   }
+}
+
+/** What is pinned at a path, whatever its keys and values. @throws BpfError ENOENT when nothing is */
+export function pinnedMapInfo(path: string): MapInfo {
+  using map = new KernelMap(openPin(path, 'map'), { pinPath: path });
+  return map.info();
 }
 
 export interface MapCodecs<K, V> {
@@ -70,24 +76,30 @@ export abstract class TypedMap<K, V> extends KernelMap {
     super(fd, options);
     this.#key = codecs.key;
     this.#value = codecs.value;
-    const expected = this.expectedValueBytes(codecs.value);
-    if (codecs.key.size !== this.keySize || codecs.value.size !== expected) {
-      throw badValue(
-        `its keys and values have ${this.keySize} and ${expected} bytes, the codecs ${codecs.key.size} and ${codecs.value.size}`,
-        this.target,
-        'run `libbpf-ts gen` again, or migrate the pinned map',
-      );
+    const fault = this.codecFault(codecs);
+    if (fault !== undefined) {
+      this.close();
+      throw fault;
     }
     this.#keyView = new DataView(new ArrayBuffer(this.keySize));
     this.#valueView = new DataView(new ArrayBuffer(codecs.value.size));
   }
 
   /** Bytes that the kernel copies for one value. */
-  protected expectedValueBytes(_value: Codec<V>): number {
-    if (isPerCpu(this.type)) {
-      throw badValue(`a ${this.type} map holds one value a CPU`, this.target, 'open it as a PerCpuMap');
-    }
+  protected valueBytes(): number {
     return this.valueSize;
+  }
+
+  /** Why these codecs cannot be this map's. */
+  protected codecFault(codecs: MapCodecs<K, V>): BpfError | undefined {
+    const bytes = this.valueBytes();
+    if (codecs.key.size === this.keySize && codecs.value.size === bytes) return undefined;
+    const codecBytes = `the codecs ${codecs.key.size} and ${codecs.value.size}`;
+    return badValue(
+      `its keys and values have ${this.keySize} and ${bytes} bytes, ${codecBytes}`,
+      this.target,
+      'run `libbpf-ts gen` again, or migrate the pinned map',
+    );
   }
 
   /** The value, or undefined when the key is not there. */
@@ -113,6 +125,15 @@ export abstract class TypedMap<K, V> extends KernelMap {
     this.#key.write(this.#keyView, 0, key);
     this.#value.write(this.#valueView, 0, value);
     const result = libbpf.bpf_map_update_elem(this.fd, this.#keyView, this.#valueView, UPDATE_FLAGS[flag]);
+    if (result < 0) throw this.fail(result, 'update');
+    return this;
+  }
+
+  /** Sets a value of nothing but zero bytes; in a per-CPU map that of every CPU. */
+  setZero(key: K, flag: UpdateFlag = 'any'): this {
+    this.#key.write(this.#keyView, 0, key);
+    const zero = new Uint8Array(this.#value.size);
+    const result = libbpf.bpf_map_update_elem(this.fd, this.#keyView, zero, UPDATE_FLAGS[flag]);
     if (result < 0) throw this.fail(result, 'update');
     return this;
   }
@@ -293,6 +314,11 @@ export abstract class TypedMap<K, V> extends KernelMap {
 
 /** A hash, array, LRU or LPM trie. An LPM key is a struct whose first field is `prefixlen`. */
 export class BpfMap<K, V> extends TypedMap<K, V> {
+  protected override codecFault(codecs: MapCodecs<K, V>): BpfError | undefined {
+    if (!isPerCpu(this.type)) return super.codecFault(codecs);
+    return badValue(`a ${this.type} map holds one value a CPU`, this.target, 'open it as a PerCpuMap');
+  }
+
   /** Opens a map pinned by this or another process. */
   static fromPin<K, V>(path: string, codecs: MapCodecs<K, V>): BpfMap<K, V> {
     return new BpfMap(openPin(path, 'map'), codecs, { pinPath: path });

@@ -37,7 +37,7 @@ export class PerCpuMap<K, V> extends TypedMap<K, V[]> {
     super(fd, { key: codecs.key, value: perCpu(codecs.value, possibleCpuCount()) }, options);
   }
 
-  protected override expectedValueBytes(): number {
+  protected override valueBytes(): number {
     return stride(this.valueSize) * possibleCpuCount();
   }
 

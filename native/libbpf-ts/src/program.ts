@@ -1,7 +1,7 @@
 import { BpfError, errnoError } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { type Named, type ProgramInfo, programInfo } from './info.ts';
-import { KernelObject, openPin } from './kernel-object.ts';
+import { infoOrClose, KernelObject, openPin } from './kernel-object.ts';
 import { ATTACH_TYPES, type AttachType, numberOf, type ProgramType } from './uapi.ts';
 
 /** A loaded program. */
@@ -19,7 +19,7 @@ export class Program extends KernelObject {
     fd: number,
     options: { name?: string; attachType?: Named<AttachType> | undefined; pinPath?: string } = {},
   ) {
-    const info = programInfo(fd);
+    const info = infoOrClose(fd, programInfo);
     const name = options.name ?? info.name;
     super(fd, `program ${name}`, options.pinPath);
     this.name = name;

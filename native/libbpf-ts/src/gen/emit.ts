@@ -77,7 +77,7 @@ class Emitter {
         return this.#constant(`chars${shape.size}`, `codec.chars(${shape.size})`);
       case 'array': {
         const item = this.codec(shape.item, path);
-        const name = `${camel(item.replace(/^codec\./, ''))}Array${shape.length}`;
+        const name = `${camel(item.replace(/^codec\.|Codec$/g, ''))}Array${shape.length}`;
         return this.#constant(name, `codec.array(${item}, ${shape.length})`);
       }
       case 'enum': {
@@ -85,7 +85,7 @@ class Emitter {
         return shape.flags ? `codec.${shape.storage}` : `${name}Codec`;
       }
       case 'struct':
-        return this.#struct(shape, path);
+        return `${this.#struct(shape, path)}Codec`;
     }
   }
 
@@ -188,7 +188,7 @@ class Emitter {
         ...members,
         '}',
         '',
-        `export const ${name}: Codec<${name}> = {`,
+        `export const ${name}Codec: Codec<${name}> = {`,
         `  size: ${shape.size},`,
         '  read: (v, o) => ({',
         ...reads,

@@ -9,7 +9,7 @@ export interface Addr {
   bytes: Uint8Array; // __u8[16]
 }
 
-export const Addr: Codec<Addr> = {
+export const AddrCodec: Codec<Addr> = {
   size: 16,
   read: (v, o) => ({
     bytes: bytes16.read(v, o),
@@ -26,17 +26,17 @@ export interface CidrKey {
   addr: Addr; // struct addr
 }
 
-export const CidrKey: Codec<CidrKey> = {
+export const CidrKeyCodec: Codec<CidrKey> = {
   size: 24,
   read: (v, o) => ({
     prefixlen: codec.u32.read(v, o),
     policy: codec.u32.read(v, o + 4),
-    addr: Addr.read(v, o + 8),
+    addr: AddrCodec.read(v, o + 8),
   }),
   write(v, o, x) {
     codec.u32.write(v, o, x.prefixlen);
     codec.u32.write(v, o + 4, x.policy);
-    Addr.write(v, o + 8, x.addr);
+    AddrCodec.write(v, o + 8, x.addr);
   },
 };
 
@@ -56,7 +56,7 @@ export interface SocketNote {
   pad?: number; // __u32
 }
 
-export const SocketNote: Codec<SocketNote> = {
+export const SocketNoteCodec: Codec<SocketNote> = {
   size: 16,
   read: (v, o) => ({
     marks: codec.u64.read(v, o),
@@ -94,7 +94,7 @@ export interface PodEither {
   narrow?: number; // __be32
 }
 
-export const PodEither: Codec<PodEither> = {
+export const PodEitherCodec: Codec<PodEither> = {
   size: 8,
   read: (v, o) => ({
     wide: codec.u64.read(v, o),
@@ -112,7 +112,7 @@ export interface PodNested {
   inner: number; // __u32
 }
 
-export const PodNested: Codec<PodNested> = {
+export const PodNestedCodec: Codec<PodNested> = {
   size: 4,
   read: (v, o) => ({
     inner: codec.u32.read(v, o),
@@ -122,7 +122,7 @@ export const PodNested: Codec<PodNested> = {
   },
 };
 
-const addrArray2 = codec.array(Addr, 2);
+const addrArray2 = codec.array(AddrCodec, 2);
 
 /** `struct pod`, 128 bytes. Optional members share their place: all are read, give the one to write. */
 export interface Pod {
@@ -147,10 +147,10 @@ export interface Pod {
   path: Addr[]; // struct addr[2]
 }
 
-export const Pod: Codec<Pod> = {
+export const PodCodec: Codec<Pod> = {
   size: 128,
   read: (v, o) => ({
-    ip: Addr.read(v, o),
+    ip: AddrCodec.read(v, o),
     ip4: codec.be32.read(v, o + 16),
     port: codec.be16.read(v, o + 20),
     small: codec.u8.read(v, o + 22),
@@ -165,13 +165,13 @@ export const Pod: Codec<Pod> = {
     high: u32Bits11To24.read(v, o + 68),
     number: codec.u32.read(v, o + 76),
     raw: bytes4.read(v, o + 76),
-    either: PodEither.read(v, o + 80),
-    nested: PodNested.read(v, o + 88),
+    either: PodEitherCodec.read(v, o + 80),
+    nested: PodNestedCodec.read(v, o + 88),
     path: addrArray2.read(v, o + 92),
   }),
   write(v, o, x) {
     codec.zero(v, o, 128);
-    Addr.write(v, o, x.ip);
+    AddrCodec.write(v, o, x.ip);
     codec.be32.write(v, o + 16, x.ip4);
     codec.be16.write(v, o + 20, x.port);
     codec.u8.write(v, o + 22, x.small);
@@ -187,8 +187,8 @@ export const Pod: Codec<Pod> = {
     if (x.pad !== undefined) codec.u32.write(v, o + 72, x.pad);
     if (x.number !== undefined) codec.u32.write(v, o + 76, x.number);
     if (x.raw !== undefined) bytes4.write(v, o + 76, x.raw);
-    PodEither.write(v, o + 80, x.either);
-    PodNested.write(v, o + 88, x.nested);
+    PodEitherCodec.write(v, o + 80, x.either);
+    PodNestedCodec.write(v, o + 88, x.nested);
     addrArray2.write(v, o + 92, x.path);
   },
 };
@@ -198,7 +198,7 @@ export interface FlowKey {
   cookie: bigint; // __u64
 }
 
-export const FlowKey: Codec<FlowKey> = {
+export const FlowKeyCodec: Codec<FlowKey> = {
   size: 8,
   read: (v, o) => ({
     cookie: codec.u64.read(v, o),
@@ -216,7 +216,7 @@ export interface Tally {
   bytes: bigint[]; // __u64[2]
 }
 
-export const Tally: Codec<Tally> = {
+export const TallyCodec: Codec<Tally> = {
   size: 24,
   read: (v, o) => ({
     packets: codec.u64.read(v, o),
@@ -236,7 +236,7 @@ export interface Event {
   comm: string; // char[16]
 }
 
-export const Event: Codec<Event> = {
+export const EventCodec: Codec<Event> = {
   size: 32,
   read: (v, o) => ({
     time_ns: codec.u64.read(v, o),
@@ -257,7 +257,7 @@ export const everything = defineObject({
   maps: {
     cidrs: {
       type: 'lpm_trie',
-      key: CidrKey,
+      key: CidrKeyCodec,
       value: VerdictCodec,
     },
     events: {
@@ -266,12 +266,12 @@ export const everything = defineObject({
     many: {
       type: 'hash',
       key: codec.u64,
-      value: Addr,
+      value: AddrCodec,
     },
     notes: {
       type: 'sk_storage',
       key: codec.i32,
-      value: SocketNote,
+      value: SocketNoteCodec,
     },
     percpu_slots: {
       type: 'percpu_array',
@@ -281,7 +281,7 @@ export const everything = defineObject({
     pods: {
       type: 'hash',
       key: codec.u64,
-      value: Pod,
+      value: PodCodec,
     },
     slots: {
       type: 'array',
@@ -290,13 +290,13 @@ export const everything = defineObject({
     },
     socks: {
       type: 'sockhash',
-      key: FlowKey,
+      key: FlowKeyCodec,
       value: codec.u64,
     },
     tallies: {
       type: 'percpu_hash',
       key: codec.u32,
-      value: Tally,
+      value: TallyCodec,
     },
   },
   programs: {
@@ -312,6 +312,6 @@ export const everything = defineObject({
     fallback: VerdictCodec,
     netns_cookie: codec.u64,
     proxy_port: codec.u16,
-    target: Addr,
+    target: AddrCodec,
   },
 });
