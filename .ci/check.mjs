@@ -28,7 +28,7 @@ export const CHECKS = [
   { name: 'links in the documentation lead somewhere', faults: checkLinks },
   { name: 'versions are pinned and licences named', faults: checkManifests },
   { name: 'packages ship what they need and nothing else', faults: checkPackageFiles },
-  { name: 'dist/shunt.js runs on any Node', faults: checkLauncher },
+  { name: 'bin/shunt.js runs on any Node', faults: checkLauncher },
 ];
 
 function tool(command, args) {
