@@ -47,13 +47,18 @@ export class CgroupTree implements AsyncDisposable {
 }
 
 /**
- * Removes a cgroup and all below it. A cgroup stays busy until the last process in it has been reaped, which
- * takes a moment after its end.
+ * Removes a cgroup and all below it, and ends whatever still runs in it. It stays busy until the last process has
+ * been reaped, which takes a moment after its end.
  *
  * @throws SHUNT_E_LAB_TIMEOUT when processes stay in it
  */
 export async function removeCgroup(path: string): Promise<void> {
-  await until(() => (tryRemove(path) ? true : undefined), {
+  const look = (): true | undefined => {
+    if (tryRemove(path)) return true;
+    killAll(path);
+    return undefined;
+  };
+  await until(look, {
     what: `the processes in ${path} to end`,
     timeoutMs: 5_000,
   });
@@ -75,6 +80,17 @@ export function tryRemove(path: string): boolean {
     if (code === 'EBUSY') return false;
     if (code === 'ENOENT') return true;
     throw error;
+  }
+}
+
+/** Kills every process in a cgroup and in those below it. */
+export function killAll(path: string): void {
+  for (const pid of processesIn(path)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
   }
 }
 

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ShuntError } from '../errors.ts';
-import { cgroup2Mount, processesIn, tryRemove } from './cgroup.ts';
+import { cgroup2Mount, killAll, tryRemove } from './cgroup.ts';
 import { netnsOf } from './topology.ts';
 
 /** State of every running lab: one folder a prefix, removed with it. */
@@ -79,7 +79,7 @@ export function sweep(prefix: string): void {
   const end = performance.now() + KILL_DEADLINE_MS;
   for (const cgroup of cgroups) {
     for (;;) {
-      for (const pid of processesIn(cgroup)) kill(pid);
+      killAll(cgroup);
       if (tryRemove(cgroup) || performance.now() > end) break;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
     }
@@ -91,12 +91,4 @@ export function sweep(prefix: string): void {
   }
   rmSync(folder, { recursive: true, force: true });
   rmSync(programs, { recursive: true, force: true });
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }

@@ -1,0 +1,59 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { AgentClient } from '../../agent/client.ts';
+import { Pins } from '../../datapath/ebpf/pins.ts';
+import { ShuntError } from '../../errors.ts';
+import { run } from '../../lab/command.ts';
+import type { Io } from '../io.ts';
+
+/**
+ * Makes sure that the demo may use this node: nobody else's agent or pins are on it.
+ *
+ * @throws SHUNT_E_NOT_ROOT, SHUNT_E_AGENT_RUNNING, SHUNT_E_DEMO_NODE_IN_USE
+ */
+export async function claimNode(socket: string, bpffs: string): Promise<void> {
+  if (process.getuid?.() !== 0) throw new ShuntError('SHUNT_E_NOT_ROOT');
+  const pid = await agentPid(socket);
+  if (pid !== null) {
+    throw new ShuntError('SHUNT_E_AGENT_RUNNING', `an agent (pid ${pid}) answers on it`, {
+      target: socket,
+      fix: 'the demo needs a node of its own: stop the agent and run `shunt cleanup`, or use another machine',
+    });
+  }
+  const { root } = new Pins(bpffs);
+  if (existsSync(root) && readdirSync(root).length > 0) {
+    throw new ShuntError('SHUNT_E_DEMO_NODE_IN_USE', undefined, { target: root });
+  }
+}
+
+async function agentPid(socket: string): Promise<number | null> {
+  try {
+    return (await new AgentClient(socket, { timeoutMs: 3_000 }).status()).pid;
+  } catch (error) {
+    if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return null;
+    throw error;
+  }
+}
+
+/** Mounts a BPF file system where there is none, and unmounts what it mounted when disposed of. */
+export async function withBpffs(bpffs: string, io: Io): Promise<AsyncDisposable> {
+  if (isBpffs(bpffs)) return { [Symbol.asyncDispose]: async () => {} };
+  mkdirSync(bpffs, { recursive: true });
+  await run(['mount', '-t', 'bpf', 'bpf', bpffs]);
+  io.note(`mounted a BPF file system on ${bpffs} for the time of the demo`);
+  return {
+    [Symbol.asyncDispose]: async () => {
+      await run(['umount', bpffs]);
+    },
+  };
+}
+
+/** On one, or below one: the longest mount point that holds the path decides. */
+function isBpffs(path: string): boolean {
+  let best = { point: '', type: '' };
+  for (const entry of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
+    const [, point = '', type = ''] = entry.split(' ');
+    const holds = path === point || path.startsWith(point === '/' ? '/' : `${point}/`);
+    if (holds && point.length >= best.point.length) best = { point, type };
+  }
+  return best.type === 'bpf';
+}
