@@ -10,6 +10,9 @@ struct {
 	__type(value, struct counters);
 } shunt_counters SEC(".maps");
 
+/* Keeps the names in BTF, from which user space reads them. */
+const enum counter *shunt_counter_type __attribute__((unused));
+
 static __always_inline void count_by(__u64 netns, enum counter index, __u64 by)
 {
 	struct counters *c = bpf_map_lookup_elem(&shunt_counters, &netns);

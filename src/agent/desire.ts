@@ -2,7 +2,7 @@
 import { ShuntError } from '../errors.ts';
 import type { PolicyNote } from '../mesh/profile.ts';
 import { recognise } from '../mesh/recognise.ts';
-import { locate } from '../pod/locate.ts';
+import { locateWorkload, podName } from '../pod/locate.ts';
 import type { PodName, PodObject, Workload } from '../pod/workload.ts';
 
 export type Desire =
@@ -12,7 +12,7 @@ export type Desire =
 
 /** Looks at the mesh's rules and at the node. Never throws a ShuntError: it becomes the pod's state. */
 export function desireOf(pod: PodObject): Desire {
-  const name = nameOf(pod);
+  const name = podName(pod);
   const recognition = recognise(pod);
   switch (recognition.kind) {
     case 'leave':
@@ -24,19 +24,12 @@ export function desireOf(pod: PodObject): Desire {
     }
     case 'redirect':
       try {
-        const { policy, acceleration, sidecarContainer, notes } = recognition;
-        const workload = { ...name, ...locate(pod, sidecarContainer), policy, acceleration };
-        return { kind: 'enroll', name, workload, notes };
+        return { kind: 'enroll', name, workload: locateWorkload(pod, recognition), notes: recognition.notes };
       } catch (error) {
         if (!(error instanceof ShuntError)) throw error;
         return { kind: 'failed', name, error };
       }
   }
-}
-
-function nameOf(pod: PodObject): PodName {
-  const { namespace, name, uid } = pod.metadata;
-  return { namespace, name, uid: uid ?? `${namespace}/${name}` };
 }
 
 export function labelOf(name: PodName): string {

@@ -12,6 +12,8 @@ const NS_GET_NSTYPE = 0xb703;
 const SOL_SOCKET = 1;
 /** Linux 5.14. */
 const SO_NETNS_COOKIE = 71;
+/** Linux 4.12. */
+const SO_COOKIE = 57;
 const SOCK_CLOEXEC = 0o2000000;
 /** The same numbers on every architecture whose calls were added after the table was unified (Linux 5.0). */
 const SYS_PIDFD_OPEN = 434;
@@ -68,8 +70,17 @@ export function isNetnsFile(fd: number): boolean {
 
 /** SO_NETNS_COOKIE of a socket: its network namespace, unique on this boot. Throws ENOPROTOOPT before Linux 5.14. */
 export function netnsCookie(socketFd: number): bigint {
+  return cookieOption(socketFd, SO_NETNS_COOKIE);
+}
+
+/** SO_COOKIE: the socket itself, unique on this boot; what a sockhash gives for its values. */
+export function socketCookie(socketFd: number): bigint {
+  return cookieOption(socketFd, SO_COOKIE);
+}
+
+function cookieOption(socketFd: number, option: number): bigint {
   const value = new Uint8Array(8);
-  check(calls().getsockopt(socketFd, SOL_SOCKET, SO_NETNS_COOKIE, value, Uint32Array.of(8)), 'getsockopt');
+  check(calls().getsockopt(socketFd, SOL_SOCKET, option, value, Uint32Array.of(8)), 'getsockopt');
   return new DataView(value.buffer).getBigUint64(0, LITTLE_ENDIAN);
 }
 

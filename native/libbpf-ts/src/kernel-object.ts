@@ -91,8 +91,8 @@ export function onBpffs(path: string): boolean {
   }
 }
 
-/** What /proc calls the descriptor of each kind. */
-const KINDS = { map: 'bpf-map', program: 'bpf-prog', link: 'bpf_link' } as const;
+/** What /proc calls the descriptor of each kind; a link is bpf_link where it was made and bpf-link from its pin. */
+const KINDS = { map: 'bpf-map', program: 'bpf-prog', link: 'bpf-link' } as const;
 
 /**
  * Opens a pin.
@@ -102,14 +102,14 @@ export function openPin(path: string, kind: keyof typeof KINDS): number {
   const fd = libbpf.bpf_obj_get(path);
   if (fd < 0) throw errnoError(fd, 'open pin of', kind, { detail: path });
   // Asking a program for a map's info succeeds, and fills in the wrong struct.
-  const found = readlinkSync(`/proc/self/fd/${fd}`).replace(/^anon_inode:\[?|\]$/g, '');
+  const found = readlinkSync(`/proc/self/fd/${fd}`).replace(/^anon_inode:\[?|\]$/g, '').replace('_', '-');
   if (found === KINDS[kind]) return fd;
   closeSync(fd);
   throw new BpfError({
     code: 'BAD_VALUE',
     op: 'open pin of',
     target: kind,
-    detail: `${path} pins a ${found.replace(/^bpf[-_]/, '')}`,
+    detail: `${path} pins a ${found.replace(/^bpf-/, '')}`,
   });
 }
 

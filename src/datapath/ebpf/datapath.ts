@@ -1,5 +1,5 @@
 /** The eBPF backend: what is true of a workload is in maps, and the programs take the decisions. */
-import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
+import { type PerCpuMap, possibleCpuCount, RingBuffer } from 'libbpf-ts';
 import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
@@ -16,7 +16,7 @@ import { Attachments, refuseRoot, type Target } from './attachments.ts';
 import { readCounters } from './counters.ts';
 import { readEvents } from './events.ts';
 import { operationError } from './failure.ts';
-import { type Counters, type Event, EventCodec } from './gen/connect.ts';
+import { Counter, type Counters, type Event, EventCodec } from './gen/connect.ts';
 import { Inbound } from './inbound.ts';
 import { ListenerSlots } from './listener_slots.ts';
 import { checkLayout, DEFAULT_SIZES, LAYOUT_VERSION, type NodeObjects, Objects, type Sizes } from './objects.ts';
@@ -270,7 +270,8 @@ export class EbpfDatapath implements Datapath {
   #ensureCounters(cookie: bigint): void {
     const counters = this.#objects.connect.maps.shunt_counters;
     if (counters.has(cookie)) return;
-    counters.setZero(cookie);
+    const zero: Counters = { values: Object.values(Counter).slice(0, -1).map(() => 0n) };
+    counters.set(cookie, Array.from({ length: possibleCpuCount() }, () => zero));
   }
 
   #addressKeys(workload: Workload): { netns: bigint; addr: { bytes: Uint8Array } }[] {

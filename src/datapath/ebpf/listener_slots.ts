@@ -4,6 +4,7 @@
  */
 import { BpfError, type SkStorageMap, type SockMap } from 'libbpf-ts';
 import { dupListeners } from '../../pod/listeners.ts';
+import { socketCookie } from '../../pod/syscall.ts';
 import type { Workload } from '../../pod/workload.ts';
 import type { ListenerKey, ListenerRole } from './gen/sockops.ts';
 
@@ -61,8 +62,12 @@ export class ListenerSlots {
 
   /** False when the socket, or all slots, were taken already: one listener steers for its whole SO_REUSEPORT group. */
   #put(cookie: bigint, family: number, fd: number): boolean {
-    for (const key of slotKeys(cookie, [family])) {
-      if (this.#maps.listeners.has(key)) continue;
+    const socket = socketCookie(fd);
+    const slots = [...slotKeys(cookie, [family])];
+    const held = slots.map((key) => this.#maps.listeners.get(key));
+    if (held.includes(socket)) return false;
+    for (const [index, key] of slots.entries()) {
+      if (held[index] !== undefined) continue;
       try {
         this.#maps.listeners.setFd(key, fd, 'noexist');
         return true;

@@ -4,7 +4,7 @@
  */
 import { existsSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { BpfError, BpfMap } from 'libbpf-ts';
+import { BpfError, BpfMap, codec, openPinnedMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { accelerate } from './gen/accelerate.ts';
 import { connect, MetaCodec } from './gen/connect.ts';
@@ -12,7 +12,6 @@ import { inbound } from './gen/inbound.ts';
 import { listen } from './gen/listen.ts';
 import { sockops } from './gen/sockops.ts';
 import { sockopt } from './gen/sockopt.ts';
-import { codec } from 'libbpf-ts';
 import { loadError } from './failure.ts';
 import { type Pins, unprefixed } from './pins.ts';
 
@@ -145,7 +144,8 @@ export class Objects {
       if (name.startsWith('.')) continue;
       const path = this.#pins.map(name);
       const capacity = pinnedCapacity(path) ?? wanted[name];
-      if (capacity !== undefined) map.maxEntries = capacity;
+      // 0: socket storage, which lives in the sockets.
+      if (capacity !== undefined && capacity > 0) map.maxEntries = capacity;
       map.pinPath = path;
     }
   }
@@ -154,8 +154,8 @@ export class Objects {
 /** A pinned map keeps its size until `shunt cleanup`: its entries are in force. */
 function pinnedCapacity(path: string): number | undefined {
   if (!existsSync(path)) return undefined;
-  using map = BpfMap.fromPin(path, { key: codec.bytes(0), value: codec.bytes(0) });
-  return map.maxEntries;
+  using map = openPinnedMap(path);
+  return map.info.maxEntries;
 }
 
 /**
