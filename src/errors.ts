@@ -48,6 +48,10 @@ export const ERRORS = {
     what: 'there is no such map',
     fix: '`shunt map list` shows the maps',
   },
+  SHUNT_E_MAP_NOT_WALKABLE: {
+    what: 'user space cannot walk a map of this type: its entries belong to sockets, or are read once',
+    fix: '`shunt map list` shows the other maps; counters and events are in `shunt pod get` and in the log of the agent',
+  },
   SHUNT_E_MAP_KEY: {
     what: 'this is not a key of the map',
     fix: 'give a number, a JSON object in the form that `shunt map dump -o json` prints, or hex bytes (0x…)',
@@ -279,7 +283,8 @@ export function errorReport(error: unknown): { code: string; message: string; fi
   if (error.name === 'BpfError' || 'syscall' in error) {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : 'SHUNT_E_SYSTEM';
     const hint = 'hint' in error && typeof error.hint === 'string' ? error.hint : undefined;
-    return { code, message, fix: hint ?? ERRORS.SHUNT_E_SYSTEM.fix };
+    const denied = code === 'EACCES' || code === 'EPERM';
+    return { code, message, fix: hint ?? ERRORS[denied ? 'SHUNT_E_NOT_ROOT' : 'SHUNT_E_SYSTEM'].fix };
   }
   return { code: 'SHUNT_E_INTERNAL', message: message || error.name, fix: ERRORS.SHUNT_E_INTERNAL.fix };
 }

@@ -1,0 +1,51 @@
+import * as v from 'valibot';
+import { runAgent } from '../agent/agent.ts';
+import { ShuntError } from '../errors.ts';
+import { createLog } from '../observe/log.ts';
+import type { Context } from './context.ts';
+import { kubepodsCgroup } from './kubepods.ts';
+import { StopSignal } from './signals.ts';
+
+const DEFAULT_RECONCILE_S = 60;
+
+const Options = v.object({
+  pods: v.optional(v.string()),
+  cgroup: v.optional(v.string()),
+  compile: v.optional(v.boolean(), false),
+  acceleration: v.picklist(['on', 'off']),
+  maxPods: v.optional(v.number()),
+  maxPolicies: v.optional(v.number()),
+  reconcileInterval: v.optional(v.number(), DEFAULT_RECONCILE_S),
+});
+
+/**
+ * Runs the agent until SIGINT or SIGTERM. Its log goes to stdout; everything it pins stays.
+ *
+ * @throws SHUNT_E_USAGE without --pods, SHUNT_E_CGROUP_REQUIRED, and what runAgent() throws
+ */
+export async function agent(context: Context, given: unknown): Promise<undefined> {
+  const options = v.parse(Options, given);
+  if (options.pods === undefined) {
+    throw new ShuntError('SHUNT_E_USAGE', '--pods is needed: it says where the pods come from', {
+      fix: 'give a file or directory of Pod manifests with --pods',
+    });
+  }
+  const cgroup = options.cgroup ?? kubepodsCgroup();
+  if (cgroup === null) throw new ShuntError('SHUNT_E_CGROUP_REQUIRED');
+  using stop = new StopSignal();
+  await runAgent(
+    {
+      pods: options.pods,
+      cgroup,
+      bpffs: context.bpffs,
+      socket: context.socket,
+      compile: options.compile,
+      acceleration: options.acceleration === 'on',
+      maxPods: options.maxPods,
+      maxPolicies: options.maxPolicies,
+      reconcileIntervalMs: options.reconcileInterval * 1000,
+    },
+    createLog(),
+    stop.signal,
+  );
+}

@@ -1,0 +1,174 @@
+import { existsSync, lstatSync, rmSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import * as v from 'valibot';
+import { AgentClient } from '../agent/client.ts';
+import { lockPins } from '../agent/lock.ts';
+import {
+  drainAcceleration,
+  findPins,
+  type Leftover,
+  type Pin,
+  removePin,
+  waitClean,
+} from '../datapath/ebpf/cleanup.ts';
+import { Pins } from '../datapath/ebpf/pins.ts';
+import { errorReport, ShuntError } from '../errors.ts';
+import type { Context } from './context.ts';
+import { EXIT, tellFailure } from './failure.ts';
+import { type Column, renderTable } from './output/table.ts';
+import { write } from './output/writer.ts';
+
+const Options = v.object({ dryRun: v.optional(v.boolean(), false), verify: v.optional(v.boolean(), false) });
+
+/** An agent that was asked to stop ends its pass over the pods first; one that was killed is gone in no time. */
+const AGENT_STOP_MS = 20_000;
+const AGENT_GONE_MS = 1_000;
+/** For readers of accelerated connections. */
+const DRAIN_MS = 1_000;
+/** The kernel's work queues take milliseconds; a busy node a few seconds. */
+const KERNEL_FREE_MS = 10_000;
+
+interface Removal {
+  kind: Pin['kind'] | 'agent' | 'socket';
+  path: string;
+}
+
+const REMOVAL_COLUMNS: readonly Column<Removal>[] = [
+  { head: 'KIND', cell: ({ kind }) => kind },
+  { head: 'PATH', cell: ({ path }) => path },
+];
+
+const LEFTOVER_COLUMNS: readonly Column<Leftover>[] = [
+  { head: 'KIND', cell: ({ kind }) => kind },
+  { head: 'ID', cell: ({ id }) => id },
+  { head: 'NAME', cell: ({ name }) => name },
+  { head: 'HELD BY', cell: ({ heldBy }) => heldBy },
+];
+
+/**
+ * Stops the agent and removes every pin; or lists that (--dry-run); or proves that nothing is left (--verify).
+ *
+ * @throws SHUNT_E_USAGE, SHUNT_E_AGENT_STAYS
+ */
+export async function cleanup(context: Context, given: unknown): Promise<number> {
+  const { dryRun, verify } = v.parse(Options, given);
+  if (dryRun && verify) throw new ShuntError('SHUNT_E_USAGE', '--dry-run and --verify exclude each other');
+  if (verify) return await verifyClean(context);
+  const agent = await ownAgent(context);
+  const removals = await (dryRun ? planned(context, agent) : removeAll(context, agent));
+  await tellRemovals(context, removals, dryRun);
+  return EXIT.ok;
+}
+
+function planned(context: Context, agent: AgentClient | null): Removal[] {
+  if (agent !== null) return [{ kind: 'agent', path: context.socket }, ...findPins(context.bpffs)];
+  return [...findPins(context.bpffs), ...staleSocket(context)];
+}
+
+async function removeAll(context: Context, agent: AgentClient | null): Promise<Removal[]> {
+  const { root } = new Pins(context.bpffs);
+  const removals: Removal[] = [];
+  if (agent !== null) {
+    await agent.stop();
+    removals.push({ kind: 'agent', path: context.socket });
+  }
+  if (existsSync(root)) {
+    // Held to the end, so that no agent starts on pins that are being taken away.
+    using _lock = await waitForLock(root, agent === null ? AGENT_GONE_MS : AGENT_STOP_MS);
+    await drain(context);
+    const pins = findPins(context.bpffs);
+    for (const pin of pins) removePin(pin);
+    removals.push(...pins);
+  }
+  const stale = staleSocket(context);
+  for (const { path } of stale) rmSync(path, { force: true });
+  return [...removals, ...stale];
+}
+
+/** A socket file that an agent left behind when it was killed. Asked for only when nobody answers on it. */
+function staleSocket({ socket }: Context): Removal[] {
+  const found = lstatSync(socket, { throwIfNoEntry: false });
+  return found?.isSocket() === true ? [{ kind: 'socket', path: socket }] : [];
+}
+
+async function drain(context: Context): Promise<void> {
+  try {
+    await drainAcceleration(context.bpffs, DRAIN_MS);
+  } catch (error) {
+    // Pins of another layout: they go all the same.
+    context.io.note(`acceleration could not be switched off first: ${errorReport(error).message}`);
+  }
+}
+
+/** The agent that holds these pins, asked through the socket; one of other pins is left alone. */
+async function ownAgent(context: Context): Promise<AgentClient | null> {
+  const client = new AgentClient(context.socket);
+  try {
+    const { bpffs } = await client.status();
+    if (bpffs === context.bpffs) return client;
+    context.io.note(`the agent on ${context.socket} works on ${bpffs}; it is left alone`);
+    return null;
+  } catch (error) {
+    if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return null;
+    throw error;
+  }
+}
+
+async function waitForLock(root: string, timeoutMs: number): Promise<Disposable> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      return lockPins(root);
+    } catch (cause) {
+      if (!(cause instanceof ShuntError) || cause.code !== 'SHUNT_E_AGENT_RUNNING') throw cause;
+      if (performance.now() > end) throw stays(root, timeoutMs === AGENT_STOP_MS, cause);
+    }
+    await delay(50);
+  }
+}
+
+function stays(root: string, asked: boolean, cause: unknown): ShuntError {
+  if (asked) return new ShuntError('SHUNT_E_AGENT_STAYS', undefined, { target: root, cause });
+  return new ShuntError(
+    'SHUNT_E_AGENT_STAYS',
+    'an agent holds these pins and does not answer on the socket',
+    {
+      target: root,
+      fix: 'name its socket with --socket, or stop it, then run `shunt cleanup` again',
+      cause,
+    },
+  );
+}
+
+async function tellRemovals(context: Context, removals: Removal[], dryRun: boolean): Promise<void> {
+  const text = context.format === 'table' || context.format === 'wide';
+  if (text && removals.length === 0) {
+    context.io.note('nothing to remove');
+    return;
+  }
+  await write(context.io, context.format, {
+    data: { dryRun, removed: removals },
+    names: () => removals.map(({ kind, path }) => `${kind}/${path}`),
+    text: (look) => renderTable(REMOVAL_COLUMNS, removals, look),
+  });
+  if (text) context.io.note(dryRun ? `${removals.length} would be removed` : `${removals.length} removed`);
+}
+
+async function verifyClean(context: Context): Promise<number> {
+  const left = await waitClean(context.bpffs, KERNEL_FREE_MS);
+  const clean = left.length === 0;
+  await write(context.io, context.format, {
+    data: { clean, left },
+    names: () => left.map(({ kind, id, name }) => `${kind}/${id ?? name}`),
+    text: (look) =>
+      clean
+        ? 'clean: no program, map, link or pin of Shunt is left\n'
+        : renderTable(LEFTOVER_COLUMNS, left, look),
+  });
+  if (clean) return EXIT.ok;
+  return tellFailure(
+    context.io,
+    context.format,
+    new ShuntError('SHUNT_E_CLEANUP_LEFT', `${left.length} objects of Shunt are left`),
+  );
+}

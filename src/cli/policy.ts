@@ -1,0 +1,125 @@
+import { readFileSync } from 'node:fs';
+import { text as readAll } from 'node:stream/consumers';
+import * as v from 'valibot';
+import { AgentClient } from '../agent/client.ts';
+import { ShuntError } from '../errors.ts';
+import type { PolicyNote } from '../mesh/profile.ts';
+import { recognise } from '../mesh/recognise.ts';
+import { parseManifest } from '../pod/manifest.ts';
+import type { Acceleration, RedirectPolicy } from '../policy/policy.ts';
+import type { Context } from './context.ts';
+import { EXIT } from './failure.ts';
+import { type Column, type Field, type Look, renderFields, renderTable } from './output/table.ts';
+import { write } from './output/writer.ts';
+import { pickPod } from './pod.ts';
+import { POLICY_FIELDS } from './policy_view.ts';
+
+/** JSON shape of `shunt policy show`: one for each pod. */
+export interface PolicyAnswer {
+  namespace: string;
+  name: string;
+  /** redirect: policy stands; leave: reason stands; reject: notes say which annotations. */
+  kind: 'redirect' | 'leave' | 'reject';
+  reason: string | null;
+  policy: RedirectPolicy | null;
+  sidecarContainer: string | null;
+  acceleration: Acceleration | null;
+  notes: PolicyNote[];
+}
+
+const Options = v.object({ file: v.optional(v.string()) });
+
+const VERDICTS = { redirect: 'redirect', leave: 'left alone', reject: 'rejected' } as const;
+
+const HEAD: readonly Field<PolicyAnswer>[] = [
+  { label: 'Pod', value: ({ namespace, name }) => `${namespace}/${name}` },
+  {
+    label: 'Verdict',
+    value: ({ kind }) => VERDICTS[kind],
+    tone: ({ kind }) => (kind === 'reject' ? 'bad' : undefined),
+  },
+];
+const REASON: readonly Field<PolicyAnswer>[] = [{ label: 'Reason', value: ({ reason }) => reason }];
+const SIDECAR: readonly Field<PolicyAnswer>[] = [
+  { label: 'Sidecar container', value: ({ sidecarContainer }) => sidecarContainer },
+  { label: 'Acceleration', value: ({ acceleration }) => acceleration },
+];
+
+const NOTE_COLUMNS: readonly Column<PolicyNote>[] = [
+  { head: 'ANNOTATION', cell: (note) => note.annotation },
+  { head: 'VALUE', cell: (note) => note.value },
+  { head: 'PROBLEM', cell: (note) => note.message },
+];
+
+/**
+ * What a mesh wants done to the pods of a file, or to one the agent knows. Exit 1 when an annotation is rejected.
+ *
+ * @throws SHUNT_E_USAGE, SHUNT_E_FILE, SHUNT_E_POD_UNKNOWN, and the codes of a bad manifest
+ */
+export async function showPolicy(context: Context, [pod]: string[], given: unknown): Promise<number> {
+  const { file } = v.parse(Options, given);
+  if ((file === undefined) === (pod === undefined)) {
+    throw new ShuntError('SHUNT_E_USAGE', 'give either a pod or a file of manifests', {
+      fix: '`shunt policy show POD`, or `shunt policy show -f FILE`',
+    });
+  }
+  const answers = file === undefined ? [await ofKnownPod(context, pod ?? '')] : await ofFile(file);
+  await write(context.io, context.format, {
+    data: answers,
+    names: () => answers.map(({ namespace, name }) => `policy/${namespace}/${name}`),
+    text: (look) => answers.map((answer) => answerText(answer, look)).join('\n'),
+  });
+  return answers.some(({ kind }) => kind === 'reject') ? EXIT.failed : EXIT.ok;
+}
+
+async function ofFile(file: string): Promise<PolicyAnswer[]> {
+  const name = file === '-' ? 'stdin' : file;
+  const answers = parseManifest(await readManifests(file), name).map((pod): PolicyAnswer => {
+    const recognition = recognise(pod);
+    return {
+      namespace: pod.metadata.namespace,
+      name: pod.metadata.name,
+      reason: null,
+      policy: null,
+      sidecarContainer: null,
+      acceleration: null,
+      notes: [],
+      ...recognition,
+    };
+  });
+  if (answers.length === 0) throw new ShuntError('SHUNT_E_FILE', 'there is no Pod in it', { target: name });
+  return answers;
+}
+
+async function readManifests(file: string): Promise<string> {
+  try {
+    return file === '-' ? await readAll(process.stdin) : readFileSync(file, 'utf8');
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : undefined;
+    throw new ShuntError('SHUNT_E_FILE', why, { target: file, cause });
+  }
+}
+
+async function ofKnownPod(context: Context, wanted: string): Promise<PolicyAnswer> {
+  const pod = pickPod(await new AgentClient(context.socket).pods(), wanted);
+  return {
+    namespace: pod.namespace,
+    name: pod.name,
+    kind: pod.policy !== null ? 'redirect' : pod.error?.code === 'SHUNT_E_MESH_REJECTED' ? 'reject' : 'leave',
+    reason: pod.reason ?? pod.error?.message ?? null,
+    policy: pod.policy,
+    sidecarContainer: null,
+    acceleration: pod.held?.acceleration ?? null,
+    notes: [],
+  };
+}
+
+function answerText(answer: PolicyAnswer, look: Look): string {
+  const { policy, reason, sidecarContainer, notes } = answer;
+  return [
+    renderFields([...HEAD, ...(reason === null ? [] : REASON)], answer, look),
+    policy === null ? '' : renderFields(POLICY_FIELDS, policy, look),
+    sidecarContainer === null ? '' : renderFields(SIDECAR, answer, look),
+    notes.length === 0 ? '' : `\n${renderTable(NOTE_COLUMNS, notes, look)}`,
+  ].join('');
+}
