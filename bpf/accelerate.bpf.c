@@ -10,8 +10,9 @@
  */
 #include "shunt.h"
 #include "kernel.h"
-#include "pods.h"
+#include "settings.h"
 #include "conns.h"
+#include "flows.h"
 #include "counters.h"
 #include <bpf/bpf_core_read.h>
 

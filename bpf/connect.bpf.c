@@ -8,6 +8,9 @@
  */
 #include "shunt.h"
 #include "pods.h"
+#include "addrs.h"
+#include "rules.h"
+#include "settings.h"
 #include "conns.h"
 #include "events.h"
 

@@ -9,6 +9,8 @@
  */
 #include "shunt.h"
 #include "pods.h"
+#include "addrs.h"
+#include "rules.h"
 #include "listeners.h"
 #include "events.h"
 

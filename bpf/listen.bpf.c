@@ -5,7 +5,8 @@
  */
 #include "shunt.h"
 #include "pods.h"
-#include "conns.h"
+#include "identity.h"
+#include "roles.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -11,6 +11,7 @@
 #define SHUNT_POLICY_H
 
 #include "address.h"
+#include "identity.h"
 
 #ifndef POLICY_PORT_LISTED
 #error "define POLICY_PORT_LISTED(policy_id, list, port) and POLICY_CIDR_LISTED(policy_id, list, addr)"
@@ -63,30 +64,6 @@ struct inbound_facts {
 	__u16 port; /* destination, host order */
 	bool local; /* comes from the pod's own namespace */
 };
-
-static __always_inline bool policy_uid_listed(const struct policy *p, __u32 uid)
-{
-#pragma unroll
-	for (int i = 0; i < SHUNT_MAX_PROXY_IDS; i++)
-		if (i < p->proxy_uid_count && p->proxy_uids[i] == uid)
-			return true;
-	return false;
-}
-
-static __always_inline bool policy_gid_listed(const struct policy *p, __u32 gid)
-{
-#pragma unroll
-	for (int i = 0; i < SHUNT_MAX_PROXY_IDS; i++)
-		if (i < p->proxy_gid_count && p->proxy_gids[i] == gid)
-			return true;
-	return false;
-}
-
-/* Runs under the sidecar's uid or gid, whoever it is. */
-static __always_inline bool policy_claims_sidecar(const struct policy *p, __u32 uid, __u32 gid)
-{
-	return policy_uid_listed(p, uid) || policy_gid_listed(p, gid);
-}
 
 static __always_inline struct decision decide(enum verdict verdict, enum rule rule)
 {

@@ -10,6 +10,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "layout.h"
+#include "address.h"
 
 /* Values of the kernel's UAPI whose headers do not compile for the BPF target. */
 #define AF_INET 2

@@ -8,7 +8,11 @@
  */
 #include "shunt.h"
 #include "pods.h"
+#include "settings.h"
 #include "conns.h"
+#include "roles.h"
+#include "pairs.h"
+#include "flows.h"
 #include "listeners.h"
 #include "events.h"
 

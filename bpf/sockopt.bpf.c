@@ -6,8 +6,8 @@
  * the socket's own address, as connection tracking would say.
  */
 #include "shunt.h"
-#include "pods.h"
 #include "conns.h"
+#include "roles.h"
 #include "counters.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -19,58 +19,6 @@ export const AddrCodec: Codec<Addr> = {
   },
 };
 
-/** `struct addr_key`, 24 bytes. */
-export interface AddrKey {
-  netns: bigint; // __u64
-  addr: Addr; // struct addr
-}
-
-export const AddrKeyCodec: Codec<AddrKey> = {
-  size: 24,
-  read: (v, o) => ({
-    netns: codec.u64.read(v, o),
-    addr: AddrCodec.read(v, o + 8),
-  }),
-  write(v, o, x) {
-    codec.u64.write(v, o, x.netns);
-    AddrCodec.write(v, o + 8, x.addr);
-  },
-};
-
-/** `enum rule_list`. */
-export const RuleList = {
-  RULE_OUT_EXCLUDE: 1,
-  RULE_OUT_INCLUDE: 2,
-  RULE_IN_EXCLUDE: 3,
-  RULE_IN_INCLUDE: 4,
-} as const;
-export type RuleList = keyof typeof RuleList;
-export const RuleListCodec: Codec<RuleList> = codec.enumeration(RuleList);
-
-/** `struct cidr_key`, 28 bytes. */
-export interface CidrKey {
-  prefixlen: number; // __u32
-  policy: number; // __u32
-  list: RuleList; // enum rule_list
-  addr: Addr; // struct addr
-}
-
-export const CidrKeyCodec: Codec<CidrKey> = {
-  size: 28,
-  read: (v, o) => ({
-    prefixlen: codec.u32.read(v, o),
-    policy: codec.u32.read(v, o + 4),
-    list: RuleListCodec.read(v, o + 8),
-    addr: AddrCodec.read(v, o + 12),
-  }),
-  write(v, o, x) {
-    codec.u32.write(v, o, x.prefixlen);
-    codec.u32.write(v, o + 4, x.policy);
-    RuleListCodec.write(v, o + 8, x.list);
-    AddrCodec.write(v, o + 12, x.addr);
-  },
-};
-
 /** `struct endpoint`, 20 bytes. */
 export interface Endpoint {
   addr: Addr; // struct addr
@@ -226,72 +174,6 @@ export const MetaCodec: Codec<Meta> = {
   },
 };
 
-/** `struct pair_key`, 48 bytes. */
-export interface PairKey {
-  netns: bigint; // __u64
-  saddr: Addr; // struct addr
-  daddr: Addr; // struct addr
-  sport: number; // __u16
-  dport: number; // __u16
-  pad?: number; // __u32
-}
-
-export const PairKeyCodec: Codec<PairKey> = {
-  size: 48,
-  read: (v, o) => ({
-    netns: codec.u64.read(v, o),
-    saddr: AddrCodec.read(v, o + 8),
-    daddr: AddrCodec.read(v, o + 24),
-    sport: codec.u16.read(v, o + 40),
-    dport: codec.u16.read(v, o + 42),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 48);
-    codec.u64.write(v, o, x.netns);
-    AddrCodec.write(v, o + 8, x.saddr);
-    AddrCodec.write(v, o + 24, x.daddr);
-    codec.u16.write(v, o + 40, x.sport);
-    codec.u16.write(v, o + 42, x.dport);
-    if (x.pad !== undefined) codec.u32.write(v, o + 44, x.pad);
-  },
-};
-
-/** `struct pair`, 56 bytes. */
-export interface Pair {
-  orig: Endpoint; // struct endpoint
-  flags: ConnFlags; // enum conn_flags
-  client: bigint; // __u64
-  client_netns: bigint; // __u64
-  client_snd_nxt: number; // __u32
-  client_rcv_nxt: number; // __u32
-  seq_valid: number; // __u32
-  pad?: number; // __u32
-}
-
-export const PairCodec: Codec<Pair> = {
-  size: 56,
-  read: (v, o) => ({
-    orig: EndpointCodec.read(v, o),
-    flags: codec.u32.read(v, o + 20),
-    client: codec.u64.read(v, o + 24),
-    client_netns: codec.u64.read(v, o + 32),
-    client_snd_nxt: codec.u32.read(v, o + 40),
-    client_rcv_nxt: codec.u32.read(v, o + 44),
-    seq_valid: codec.u32.read(v, o + 48),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 56);
-    EndpointCodec.write(v, o, x.orig);
-    codec.u32.write(v, o + 20, x.flags);
-    codec.u64.write(v, o + 24, x.client);
-    codec.u64.write(v, o + 32, x.client_netns);
-    codec.u32.write(v, o + 40, x.client_snd_nxt);
-    codec.u32.write(v, o + 44, x.client_rcv_nxt);
-    codec.u32.write(v, o + 48, x.seq_valid);
-    if (x.pad !== undefined) codec.u32.write(v, o + 52, x.pad);
-  },
-};
-
 /** `struct peer`, 16 bytes. */
 export interface Peer {
   cookie: bigint; // __u64
@@ -310,139 +192,6 @@ export const PeerCodec: Codec<Peer> = {
     codec.u64.write(v, o, x.cookie);
     codec.u32.write(v, o + 8, x.flags);
     if (x.pad !== undefined) codec.u32.write(v, o + 12, x.pad);
-  },
-};
-
-/** `enum pod_flags`: bits, to be combined with |. */
-export const PodFlags = {
-  POD_CGROUP_KNOWN: 1,
-  POD_HAS_IP4: 2,
-  POD_HAS_IP6: 4,
-  POD_ACCEL_OUTBOUND: 8,
-  POD_ACCEL_FULL: 0x10,
-} as const;
-export type PodFlags = number;
-
-/** `struct pod`, 56 bytes. */
-export interface Pod {
-  ip4: Addr; // struct addr
-  ip6: Addr; // struct addr
-  policy: number; // __u32
-  outbound_port: number; // __u16
-  inbound_port: number; // __u16
-  flags: PodFlags; // enum pod_flags
-  sidecar_cgroup_level: number; // __u32
-  sidecar_cgroup: bigint; // __u64
-}
-
-export const PodCodec: Codec<Pod> = {
-  size: 56,
-  read: (v, o) => ({
-    ip4: AddrCodec.read(v, o),
-    ip6: AddrCodec.read(v, o + 16),
-    policy: codec.u32.read(v, o + 32),
-    outbound_port: codec.u16.read(v, o + 36),
-    inbound_port: codec.u16.read(v, o + 38),
-    flags: codec.u32.read(v, o + 40),
-    sidecar_cgroup_level: codec.u32.read(v, o + 44),
-    sidecar_cgroup: codec.u64.read(v, o + 48),
-  }),
-  write(v, o, x) {
-    AddrCodec.write(v, o, x.ip4);
-    AddrCodec.write(v, o + 16, x.ip6);
-    codec.u32.write(v, o + 32, x.policy);
-    codec.u16.write(v, o + 36, x.outbound_port);
-    codec.u16.write(v, o + 38, x.inbound_port);
-    codec.u32.write(v, o + 40, x.flags);
-    codec.u32.write(v, o + 44, x.sidecar_cgroup_level);
-    codec.u64.write(v, o + 48, x.sidecar_cgroup);
-  },
-};
-
-/** `enum policy_flags`: bits, to be combined with |. */
-export const PolicyFlags = {
-  POLICY_OUT_ALL: 1,
-  POLICY_IN_ALL: 2,
-  POLICY_LOOPBACK_INCLUDED: 4,
-  POLICY_PASSTHROUGH_SOURCE: 8,
-  POLICY_SELF_CALL_INBOUND: 0x10,
-} as const;
-export type PolicyFlags = number;
-
-const u32Array4 = codec.array(codec.u32, 4);
-
-/** `struct policy`, 48 bytes. */
-export interface Policy {
-  content_hash: bigint; // __u64
-  flags: PolicyFlags; // enum policy_flags
-  proxy_uids: number[]; // __u32[4]
-  proxy_gids: number[]; // __u32[4]
-  proxy_uid_count: number; // __u8
-  proxy_gid_count: number; // __u8
-  tunnel_port: number; // __u16
-}
-
-export const PolicyCodec: Codec<Policy> = {
-  size: 48,
-  read: (v, o) => ({
-    content_hash: codec.u64.read(v, o),
-    flags: codec.u32.read(v, o + 8),
-    proxy_uids: u32Array4.read(v, o + 12),
-    proxy_gids: u32Array4.read(v, o + 28),
-    proxy_uid_count: codec.u8.read(v, o + 44),
-    proxy_gid_count: codec.u8.read(v, o + 45),
-    tunnel_port: codec.u16.read(v, o + 46),
-  }),
-  write(v, o, x) {
-    codec.u64.write(v, o, x.content_hash);
-    codec.u32.write(v, o + 8, x.flags);
-    u32Array4.write(v, o + 12, x.proxy_uids);
-    u32Array4.write(v, o + 28, x.proxy_gids);
-    codec.u8.write(v, o + 44, x.proxy_uid_count);
-    codec.u8.write(v, o + 45, x.proxy_gid_count);
-    codec.u16.write(v, o + 46, x.tunnel_port);
-  },
-};
-
-/** `struct port_key`, 16 bytes. */
-export interface PortKey {
-  prefixlen: number; // __u32
-  policy: number; // __u32
-  list: RuleList; // enum rule_list
-  port: number; // __be16
-  pad?: number; // __u16
-}
-
-export const PortKeyCodec: Codec<PortKey> = {
-  size: 16,
-  read: (v, o) => ({
-    prefixlen: codec.u32.read(v, o),
-    policy: codec.u32.read(v, o + 4),
-    list: RuleListCodec.read(v, o + 8),
-    port: codec.be16.read(v, o + 12),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 16);
-    codec.u32.write(v, o, x.prefixlen);
-    codec.u32.write(v, o + 4, x.policy);
-    RuleListCodec.write(v, o + 8, x.list);
-    codec.be16.write(v, o + 12, x.port);
-    if (x.pad !== undefined) codec.u16.write(v, o + 14, x.pad);
-  },
-};
-
-/** `struct listener_role`, 8 bytes. */
-export interface ListenerRole {
-  netns: bigint; // __u64
-}
-
-export const ListenerRoleCodec: Codec<ListenerRole> = {
-  size: 8,
-  read: (v, o) => ({
-    netns: codec.u64.read(v, o),
-  }),
-  write(v, o, x) {
-    codec.u64.write(v, o, x.netns);
   },
 };
 
@@ -508,16 +257,6 @@ export const CounterCodec: Codec<Counter> = codec.enumeration(Counter);
 export const accelerate = defineObject({
   name: 'accelerate',
   maps: {
-    shunt_addrs: {
-      type: 'hash',
-      key: AddrKeyCodec,
-      value: codec.u64,
-    },
-    shunt_cidrs: {
-      type: 'lpm_trie',
-      key: CidrKeyCodec,
-      value: codec.u32,
-    },
     shunt_conns: {
       type: 'sk_storage',
       key: codec.i32,
@@ -538,40 +277,10 @@ export const accelerate = defineObject({
       key: codec.u32,
       value: MetaCodec,
     },
-    shunt_offers: {
-      type: 'lru_hash',
-      key: PairKeyCodec,
-      value: PairCodec,
-    },
-    shunt_pairs: {
-      type: 'hash',
-      key: PairKeyCodec,
-      value: PairCodec,
-    },
     shunt_peers: {
       type: 'lru_hash',
       key: codec.u64,
       value: PeerCodec,
-    },
-    shunt_pods: {
-      type: 'hash',
-      key: codec.u64,
-      value: PodCodec,
-    },
-    shunt_policies: {
-      type: 'hash',
-      key: codec.u32,
-      value: PolicyCodec,
-    },
-    shunt_ports: {
-      type: 'lpm_trie',
-      key: PortKeyCodec,
-      value: codec.u32,
-    },
-    shunt_roles: {
-      type: 'sk_storage',
-      key: codec.i32,
-      value: ListenerRoleCodec,
     },
     shunt_settings: {
       type: 'array',

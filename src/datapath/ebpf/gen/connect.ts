@@ -153,48 +153,6 @@ export const CountersCodec: Codec<Counters> = {
   },
 };
 
-/** `struct flow`, 56 bytes. */
-export interface Flow {
-  peer: bigint; // __u64
-  in_bytes: bigint; // __u64
-  done_bytes: bigint; // __u64
-  tcp_since: bigint; // __u64
-  drained_seq: number; // __u32
-  drained: number; // __u32
-  seen_seq: number; // __u32
-  fit_round: number; // __u32
-  promoted: number; // __u32
-  pad?: number; // __u32
-}
-
-export const FlowCodec: Codec<Flow> = {
-  size: 56,
-  read: (v, o) => ({
-    peer: codec.u64.read(v, o),
-    in_bytes: codec.u64.read(v, o + 8),
-    done_bytes: codec.u64.read(v, o + 16),
-    tcp_since: codec.u64.read(v, o + 24),
-    drained_seq: codec.u32.read(v, o + 32),
-    drained: codec.u32.read(v, o + 36),
-    seen_seq: codec.u32.read(v, o + 40),
-    fit_round: codec.u32.read(v, o + 44),
-    promoted: codec.u32.read(v, o + 48),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 56);
-    codec.u64.write(v, o, x.peer);
-    codec.u64.write(v, o + 8, x.in_bytes);
-    codec.u64.write(v, o + 16, x.done_bytes);
-    codec.u64.write(v, o + 24, x.tcp_since);
-    codec.u32.write(v, o + 32, x.drained_seq);
-    codec.u32.write(v, o + 36, x.drained);
-    codec.u32.write(v, o + 40, x.seen_seq);
-    codec.u32.write(v, o + 44, x.fit_round);
-    codec.u32.write(v, o + 48, x.promoted);
-    if (x.pad !== undefined) codec.u32.write(v, o + 52, x.pad);
-  },
-};
-
 const chars32 = codec.chars(32);
 
 const chars256 = codec.chars(256);
@@ -223,93 +181,6 @@ export const MetaCodec: Codec<Meta> = {
     codec.u64.write(v, o + 8, x.cgroup_id);
     chars32.write(v, o + 16, x.agent_version);
     chars256.write(v, o + 48, x.cgroup_path);
-  },
-};
-
-/** `struct pair_key`, 48 bytes. */
-export interface PairKey {
-  netns: bigint; // __u64
-  saddr: Addr; // struct addr
-  daddr: Addr; // struct addr
-  sport: number; // __u16
-  dport: number; // __u16
-  pad?: number; // __u32
-}
-
-export const PairKeyCodec: Codec<PairKey> = {
-  size: 48,
-  read: (v, o) => ({
-    netns: codec.u64.read(v, o),
-    saddr: AddrCodec.read(v, o + 8),
-    daddr: AddrCodec.read(v, o + 24),
-    sport: codec.u16.read(v, o + 40),
-    dport: codec.u16.read(v, o + 42),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 48);
-    codec.u64.write(v, o, x.netns);
-    AddrCodec.write(v, o + 8, x.saddr);
-    AddrCodec.write(v, o + 24, x.daddr);
-    codec.u16.write(v, o + 40, x.sport);
-    codec.u16.write(v, o + 42, x.dport);
-    if (x.pad !== undefined) codec.u32.write(v, o + 44, x.pad);
-  },
-};
-
-/** `struct pair`, 56 bytes. */
-export interface Pair {
-  orig: Endpoint; // struct endpoint
-  flags: ConnFlags; // enum conn_flags
-  client: bigint; // __u64
-  client_netns: bigint; // __u64
-  client_snd_nxt: number; // __u32
-  client_rcv_nxt: number; // __u32
-  seq_valid: number; // __u32
-  pad?: number; // __u32
-}
-
-export const PairCodec: Codec<Pair> = {
-  size: 56,
-  read: (v, o) => ({
-    orig: EndpointCodec.read(v, o),
-    flags: codec.u32.read(v, o + 20),
-    client: codec.u64.read(v, o + 24),
-    client_netns: codec.u64.read(v, o + 32),
-    client_snd_nxt: codec.u32.read(v, o + 40),
-    client_rcv_nxt: codec.u32.read(v, o + 44),
-    seq_valid: codec.u32.read(v, o + 48),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 56);
-    EndpointCodec.write(v, o, x.orig);
-    codec.u32.write(v, o + 20, x.flags);
-    codec.u64.write(v, o + 24, x.client);
-    codec.u64.write(v, o + 32, x.client_netns);
-    codec.u32.write(v, o + 40, x.client_snd_nxt);
-    codec.u32.write(v, o + 44, x.client_rcv_nxt);
-    codec.u32.write(v, o + 48, x.seq_valid);
-    if (x.pad !== undefined) codec.u32.write(v, o + 52, x.pad);
-  },
-};
-
-/** `struct peer`, 16 bytes. */
-export interface Peer {
-  cookie: bigint; // __u64
-  flags: ConnFlags; // enum conn_flags
-  pad?: number; // __u32
-}
-
-export const PeerCodec: Codec<Peer> = {
-  size: 16,
-  read: (v, o) => ({
-    cookie: codec.u64.read(v, o),
-    flags: codec.u32.read(v, o + 8),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 16);
-    codec.u64.write(v, o, x.cookie);
-    codec.u32.write(v, o + 8, x.flags);
-    if (x.pad !== undefined) codec.u32.write(v, o + 12, x.pad);
   },
 };
 
@@ -428,21 +299,6 @@ export const PortKeyCodec: Codec<PortKey> = {
     RuleListCodec.write(v, o + 8, x.list);
     codec.be16.write(v, o + 12, x.port);
     if (x.pad !== undefined) codec.u16.write(v, o + 14, x.pad);
-  },
-};
-
-/** `struct listener_role`, 8 bytes. */
-export interface ListenerRole {
-  netns: bigint; // __u64
-}
-
-export const ListenerRoleCodec: Codec<ListenerRole> = {
-  size: 8,
-  read: (v, o) => ({
-    netns: codec.u64.read(v, o),
-  }),
-  write(v, o, x) {
-    codec.u64.write(v, o, x.netns);
   },
 };
 
@@ -584,30 +440,10 @@ export const connect = defineObject({
     shunt_events: {
       type: 'ringbuf',
     },
-    shunt_flows: {
-      type: 'lru_hash',
-      key: codec.u64,
-      value: FlowCodec,
-    },
     shunt_meta: {
       type: 'array',
       key: codec.u32,
       value: MetaCodec,
-    },
-    shunt_offers: {
-      type: 'lru_hash',
-      key: PairKeyCodec,
-      value: PairCodec,
-    },
-    shunt_pairs: {
-      type: 'hash',
-      key: PairKeyCodec,
-      value: PairCodec,
-    },
-    shunt_peers: {
-      type: 'lru_hash',
-      key: codec.u64,
-      value: PeerCodec,
     },
     shunt_pods: {
       type: 'hash',
@@ -623,11 +459,6 @@ export const connect = defineObject({
       type: 'lpm_trie',
       key: PortKeyCodec,
       value: codec.u32,
-    },
-    shunt_roles: {
-      type: 'sk_storage',
-      key: codec.i32,
-      value: ListenerRoleCodec,
     },
     shunt_settings: {
       type: 'array',

@@ -109,37 +109,6 @@ export const ListenerKeyCodec: Codec<ListenerKey> = {
   },
 };
 
-const chars32 = codec.chars(32);
-
-const chars256 = codec.chars(256);
-
-/** `struct meta`, 304 bytes. */
-export interface Meta {
-  layout: number; // __u32
-  pad?: number; // __u32
-  cgroup_id: bigint; // __u64
-  agent_version: string; // char[32]
-  cgroup_path: string; // char[256]
-}
-
-export const MetaCodec: Codec<Meta> = {
-  size: 304,
-  read: (v, o) => ({
-    layout: codec.u32.read(v, o),
-    cgroup_id: codec.u64.read(v, o + 8),
-    agent_version: chars32.read(v, o + 16),
-    cgroup_path: chars256.read(v, o + 48),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 304);
-    codec.u32.write(v, o, x.layout);
-    if (x.pad !== undefined) codec.u32.write(v, o + 4, x.pad);
-    codec.u64.write(v, o + 8, x.cgroup_id);
-    chars32.write(v, o + 16, x.agent_version);
-    chars256.write(v, o + 48, x.cgroup_path);
-  },
-};
-
 /** `enum pod_flags`: bits, to be combined with |. */
 export const PodFlags = {
   POD_CGROUP_KNOWN: 1,
@@ -255,39 +224,6 @@ export const PortKeyCodec: Codec<PortKey> = {
     RuleListCodec.write(v, o + 8, x.list);
     codec.be16.write(v, o + 12, x.port);
     if (x.pad !== undefined) codec.u16.write(v, o + 14, x.pad);
-  },
-};
-
-/** `enum settings_flags`: bits, to be combined with |. */
-export const SettingsFlags = {
-  SETTINGS_ACCEL: 1,
-} as const;
-export type SettingsFlags = number;
-
-/** `struct settings`, 24 bytes. */
-export interface Settings {
-  flags: SettingsFlags; // enum settings_flags
-  backlog_bytes: number; // __u32
-  min_age_ns: bigint; // __u64
-  max_message_bytes: number; // __u32
-  round: number; // __u32
-}
-
-export const SettingsCodec: Codec<Settings> = {
-  size: 24,
-  read: (v, o) => ({
-    flags: codec.u32.read(v, o),
-    backlog_bytes: codec.u32.read(v, o + 4),
-    min_age_ns: codec.u64.read(v, o + 8),
-    max_message_bytes: codec.u32.read(v, o + 16),
-    round: codec.u32.read(v, o + 20),
-  }),
-  write(v, o, x) {
-    codec.u32.write(v, o, x.flags);
-    codec.u32.write(v, o + 4, x.backlog_bytes);
-    codec.u64.write(v, o + 8, x.min_age_ns);
-    codec.u32.write(v, o + 16, x.max_message_bytes);
-    codec.u32.write(v, o + 20, x.round);
   },
 };
 
@@ -417,11 +353,6 @@ export const inbound = defineObject({
       key: ListenerKeyCodec,
       value: codec.u64,
     },
-    shunt_meta: {
-      type: 'array',
-      key: codec.u32,
-      value: MetaCodec,
-    },
     shunt_pods: {
       type: 'hash',
       key: codec.u64,
@@ -436,11 +367,6 @@ export const inbound = defineObject({
       type: 'lpm_trie',
       key: PortKeyCodec,
       value: codec.u32,
-    },
-    shunt_settings: {
-      type: 'array',
-      key: codec.u32,
-      value: SettingsCodec,
     },
   },
   programs: {

@@ -19,58 +19,6 @@ export const AddrCodec: Codec<Addr> = {
   },
 };
 
-/** `struct addr_key`, 24 bytes. */
-export interface AddrKey {
-  netns: bigint; // __u64
-  addr: Addr; // struct addr
-}
-
-export const AddrKeyCodec: Codec<AddrKey> = {
-  size: 24,
-  read: (v, o) => ({
-    netns: codec.u64.read(v, o),
-    addr: AddrCodec.read(v, o + 8),
-  }),
-  write(v, o, x) {
-    codec.u64.write(v, o, x.netns);
-    AddrCodec.write(v, o + 8, x.addr);
-  },
-};
-
-/** `enum rule_list`. */
-export const RuleList = {
-  RULE_OUT_EXCLUDE: 1,
-  RULE_OUT_INCLUDE: 2,
-  RULE_IN_EXCLUDE: 3,
-  RULE_IN_INCLUDE: 4,
-} as const;
-export type RuleList = keyof typeof RuleList;
-export const RuleListCodec: Codec<RuleList> = codec.enumeration(RuleList);
-
-/** `struct cidr_key`, 28 bytes. */
-export interface CidrKey {
-  prefixlen: number; // __u32
-  policy: number; // __u32
-  list: RuleList; // enum rule_list
-  addr: Addr; // struct addr
-}
-
-export const CidrKeyCodec: Codec<CidrKey> = {
-  size: 28,
-  read: (v, o) => ({
-    prefixlen: codec.u32.read(v, o),
-    policy: codec.u32.read(v, o + 4),
-    list: RuleListCodec.read(v, o + 8),
-    addr: AddrCodec.read(v, o + 12),
-  }),
-  write(v, o, x) {
-    codec.u32.write(v, o, x.prefixlen);
-    codec.u32.write(v, o + 4, x.policy);
-    RuleListCodec.write(v, o + 8, x.list);
-    AddrCodec.write(v, o + 12, x.addr);
-  },
-};
-
 /** `struct endpoint`, 20 bytes. */
 export interface Endpoint {
   addr: Addr; // struct addr
@@ -425,33 +373,6 @@ export const PolicyCodec: Codec<Policy> = {
   },
 };
 
-/** `struct port_key`, 16 bytes. */
-export interface PortKey {
-  prefixlen: number; // __u32
-  policy: number; // __u32
-  list: RuleList; // enum rule_list
-  port: number; // __be16
-  pad?: number; // __u16
-}
-
-export const PortKeyCodec: Codec<PortKey> = {
-  size: 16,
-  read: (v, o) => ({
-    prefixlen: codec.u32.read(v, o),
-    policy: codec.u32.read(v, o + 4),
-    list: RuleListCodec.read(v, o + 8),
-    port: codec.be16.read(v, o + 12),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 16);
-    codec.u32.write(v, o, x.prefixlen);
-    codec.u32.write(v, o + 4, x.policy);
-    RuleListCodec.write(v, o + 8, x.list);
-    codec.be16.write(v, o + 12, x.port);
-    if (x.pad !== undefined) codec.u16.write(v, o + 14, x.pad);
-  },
-};
-
 /** `struct listener_role`, 8 bytes. */
 export interface ListenerRole {
   netns: bigint; // __u64
@@ -582,16 +503,6 @@ export const EventCodec: Codec<Event> = {
 export const sockops = defineObject({
   name: 'sockops',
   maps: {
-    shunt_addrs: {
-      type: 'hash',
-      key: AddrKeyCodec,
-      value: codec.u64,
-    },
-    shunt_cidrs: {
-      type: 'lpm_trie',
-      key: CidrKeyCodec,
-      value: codec.u32,
-    },
     shunt_conns: {
       type: 'sk_storage',
       key: codec.i32,
@@ -644,11 +555,6 @@ export const sockops = defineObject({
       type: 'hash',
       key: codec.u32,
       value: PolicyCodec,
-    },
-    shunt_ports: {
-      type: 'lpm_trie',
-      key: PortKeyCodec,
-      value: codec.u32,
     },
     shunt_roles: {
       type: 'sk_storage',
