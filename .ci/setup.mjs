@@ -64,7 +64,7 @@ export async function setUp(purpose) {
 export function tellFailure(error) {
   if (!(error instanceof SetupError)) throw error;
   process.stderr.write(`\nset-up stopped: ${error.message}\n\nWhat to do: ${error.fix}\n`);
-  process.stderr.write('What ran is in .cache/setup.log.\n');
+  if (Progress.logged) process.stderr.write('What ran is in .cache/setup.log.\n');
   process.exitCode = 1;
 }
 

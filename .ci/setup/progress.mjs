@@ -21,9 +21,10 @@ export class SetupError extends Error {
 
 /** Plain lines with the time since the start, on stderr so that `npm run -s demo -- -o json` stays JSON. */
 export class Progress {
+  /** Whether any program was run, so that there is a log to read. */
+  static logged = false;
   #startedAt = Date.now();
   #log = join(CACHE, 'setup.log');
-  #logOpen = false;
   /** What could not be had, and what that means; repeated at the end. */
   shortfalls = [];
 
@@ -93,10 +94,10 @@ export class Progress {
   }
 
   #write(text) {
-    if (!this.#logOpen) {
+    if (!Progress.logged) {
       mkdirSync(dirname(this.#log), { recursive: true });
       writeFileSync(this.#log, `set-up of ${new Date().toISOString()}\n`);
-      this.#logOpen = true;
+      Progress.logged = true;
     }
     appendFileSync(this.#log, text);
   }
