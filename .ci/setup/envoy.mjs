@@ -90,6 +90,9 @@ async function must(progress, label, command, args) {
     timeoutMs: 300_000,
   });
   if (code === 0) return output;
+  if (/connection|timed out|name resolution/i.test(output) && label === 'pip download') {
+    throw new Unavailable('PyPI cannot be reached');
+  }
   const last = tail.split('\n').findLast((line) => /ERROR|rror:/.test(line)) ?? tail.split('\n').at(-1) ?? '';
   throw new Unavailable(`${label} failed: ${last.slice(0, 200)}`);
 }
