@@ -60,8 +60,9 @@ export async function runDemo(options: DemoOptions, io: Io): Promise<number> {
     if (signal.aborted && options.keep !== true) return interruption.exitCode;
     return report.ok ? 0 : 1;
   } catch (error) {
-    if (signal.aborted && error === signal.reason) return interruption.exitCode;
-    throw firstCause(error, io);
+    const cause = firstCause(error, io);
+    if (signal.aborted && cause === signal.reason) return interruption.exitCode;
+    throw cause;
   }
 }
 
