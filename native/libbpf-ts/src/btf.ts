@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { type Codec, encodeValue } from './codec.ts';
-import { dynamicCodec } from './dynamic-codec.ts';
+import { dynamicCodec } from './dynamic_codec.ts';
 import { BpfError, errnoError } from './errors.ts';
 import { addressOf, libbpf } from './ffi.ts';
 import { Shapes } from './shape.ts';

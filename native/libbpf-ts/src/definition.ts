@@ -1,8 +1,8 @@
 import type { Codec } from './codec.ts';
 import type { BpfMap } from './map.ts';
-import type { PerCpuMap } from './percpu-map.ts';
-import type { RingBufferMap } from './ring-buffer.ts';
-import type { SkStorageMap, SockMap } from './socket-map.ts';
+import type { PerCpuMap } from './percpu_map.ts';
+import type { RingBufferMap } from './ring_buffer.ts';
+import type { SkStorageMap, SockMap } from './socket_map.ts';
 import type { MapType } from './uapi.ts';
 
 /** A map of an object file, as the generator writes it down. Types without key or value leave them out. */

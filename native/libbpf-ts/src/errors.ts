@@ -10,6 +10,25 @@ for (const [name, value] of Object.entries(constants.errno)) {
 // Three spellings of "not supported" reach a caller of bpf(2); one name is enough to test for.
 NAMES.set(constants.errno.EOPNOTSUPP, 'ENOTSUP');
 NAMES.set(ENOTSUPP, 'ENOTSUP');
+// enum libbpf_errno, from 4000 on.
+for (const [index, name] of [
+  'LIBELF',
+  'FORMAT',
+  'KVERSION',
+  'ENDIAN',
+  'INTERNAL',
+  'RELOC',
+  'LOAD',
+  'VERIFY',
+  'PROG2BIG',
+  'KVER',
+  'PROGTYPE',
+  'WRNGPID',
+  'INVSEQ',
+  'NLPARSE',
+].entries()) {
+  NAMES.set(4000 + index, `LIBBPF_${name}`);
+}
 
 /** 'EPERM' for 1. Accepts either sign. */
 export function errnoName(errno: number): string {
@@ -22,6 +41,8 @@ export type OwnCode = 'LIBBPF_MISSING' | 'LIBBPF_TOO_OLD' | 'BAD_VALUE' | 'CLOSE
 
 const CAPABILITIES =
   'run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (kernels before 5.8: CAP_SYS_ADMIN)';
+
+const OBJECT_HINT = 'is it an object of `clang -O2 -g -target bpf -c`? -g is needed for BTF';
 
 /** What to do, by operation and errno name. The first row whose operation matches wins. */
 const HINTS: readonly { op: RegExp; code: string; hint: string }[] = [
@@ -114,6 +135,10 @@ const HINTS: readonly { op: RegExp; code: string; hint: string }[] = [
     code: 'ENOMEM',
     hint: 'the kernel could not allocate the entry; is the memory limit of the cgroup reached?',
   },
+  { op: /^open/, code: 'LIBBPF_LIBELF', hint: OBJECT_HINT },
+  { op: /^open/, code: 'LIBBPF_FORMAT', hint: OBJECT_HINT },
+  { op: /^open object/, code: 'EINVAL', hint: OBJECT_HINT },
+  { op: /^open/, code: 'LIBBPF_ENDIAN', hint: 'compile it for this byte order: -target bpfel or bpfeb' },
   { op: /./, code: 'EMFILE', hint: 'too many open files: close maps and links, or raise RLIMIT_NOFILE' },
 ];
 

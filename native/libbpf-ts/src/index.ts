@@ -1,6 +1,6 @@
 export { Btf, type BtfKind, type BtfMember, type BtfOf, type BtfType } from './btf.ts';
 export { type Codec, type CodecValue, codec, decodeValue, encodeValue } from './codec.ts';
-export { DecodedMap, openMapById, openPinnedMap } from './decoded-map.ts';
+export { DecodedMap, openMapById, openPinnedMap } from './decoded_map.ts';
 export type {
   MapDefinition,
   MapDefinitions,
@@ -15,7 +15,7 @@ export { type Features, features, type Support } from './features.ts';
 export { libbpfVersion, MINIMUM_LIBBPF, possibleCpuCount } from './ffi.ts';
 export type { LinkInfo, MapInfo, Named, ProgramInfo } from './info.ts';
 export { listLinks, listMaps, listPrograms } from './inspect.ts';
-export { KernelObject, onBpffs } from './kernel-object.ts';
+export { KernelObject, onBpffs } from './kernel_object.ts';
 export { attachSockmapProgram, detachSockmapProgram, Link } from './link.ts';
 export { BpfMap, KernelMap, type MapCodecs, pinnedMapInfo, TypedMap, type UpdateFlag } from './map.ts';
 export {
@@ -30,8 +30,8 @@ export {
   openObject,
   type UntypedObject,
 } from './object.ts';
-export { PerCpuMap, sumOf } from './percpu-map.ts';
+export { PerCpuMap, sumOf } from './percpu_map.ts';
 export { Program } from './program.ts';
-export { RingBuffer, RingBufferMap, type RingBufferStats } from './ring-buffer.ts';
-export { SkStorageMap, SockMap } from './socket-map.ts';
+export { RingBuffer, RingBufferMap, type RingBufferStats } from './ring_buffer.ts';
+export { SkStorageMap, SockMap } from './socket_map.ts';
 export type { AttachType, LinkType, MapType, ProgramType } from './uapi.ts';

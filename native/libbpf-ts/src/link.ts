@@ -2,7 +2,7 @@ import { closeSync, openSync, read, readSync } from 'node:fs';
 import { errnoError } from './errors.ts';
 import { addressOf, libbpf } from './ffi.ts';
 import { type LinkInfo, linkInfo } from './info.ts';
-import { infoOrClose, KernelObject, openPin } from './kernel-object.ts';
+import { infoOrClose, KernelObject, openPin } from './kernel_object.ts';
 import type { KernelMap } from './map.ts';
 import { attachNumber, idError, type Program } from './program.ts';
 import { type AttachType, LITTLE_ENDIAN } from './uapi.ts';

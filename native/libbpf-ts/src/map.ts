@@ -1,10 +1,10 @@
-import { BatchBuffer } from './batch-buffer.ts';
+import { BatchBuffer } from './batch_buffer.ts';
 import type { Codec } from './codec.ts';
 import { type DumpShape, dump, dumpKeys, noBatch } from './dump.ts';
 import { type BpfError, type BpfErrorOptions, badValue, errnoError, errnoName } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { type MapInfo, mapInfo, type Named } from './info.ts';
-import { infoOrClose, KernelObject, openPin } from './kernel-object.ts';
+import { infoOrClose, KernelObject, openPin } from './kernel_object.ts';
 import { isPerCpu, type MapType } from './uapi.ts';
 
 /** What an update demands of the key: nothing, that it is new, or that it is there. */

@@ -13,14 +13,14 @@ import type {
 import { BpfError, badValue, check } from './errors.ts';
 import { addressOf, copyOf, cString, duplicateFd, lastErrno, libbpf } from './ffi.ts';
 import { mapInfo, type Named } from './info.ts';
-import { loadError, mismatchAt, openError } from './load-error.ts';
+import { loadError, mismatchAt, openError } from './load_error.ts';
 import { BpfMap, type KernelMap } from './map.ts';
-import { PerCpuMap } from './percpu-map.ts';
-import { capture, captureLater } from './print-capture.ts';
+import { PerCpuMap } from './percpu_map.ts';
+import { capture, captureLater } from './print_capture.ts';
 import { Program } from './program.ts';
-import { RingBufferMap } from './ring-buffer.ts';
+import { RingBufferMap } from './ring_buffer.ts';
 import { Rodata } from './rodata.ts';
-import { SkStorageMap, SockMap } from './socket-map.ts';
+import { SkStorageMap, SockMap } from './socket_map.ts';
 import {
   ATTACH_TYPES,
   type AttachType,
@@ -32,7 +32,7 @@ import {
   PROGRAM_TYPES,
   type ProgramType,
 } from './uapi.ts';
-import { LogBuffers } from './verifier-log.ts';
+import { LogBuffers } from './verifier_log.ts';
 
 export interface OpenOptions {
   /** Where maps that ask to be pinned by name (`__uint(pinning, LIBBPF_PIN_BY_NAME)`) go. Default /sys/fs/bpf. */
@@ -333,8 +333,8 @@ function readObject(path: string): Uint8Array {
   } catch (cause) {
     throw new BpfError({
       code: cause instanceof Error && 'code' in cause ? String(cause.code) : 'EIO',
-      op: 'open',
-      target: `object ${path}`,
+      op: 'open object',
+      target: path,
       hint: 'compile it with `clang -O2 -g -target bpf -c`',
       cause,
     });
@@ -374,8 +374,8 @@ function objectBtf(pointer: bigint): Btf {
   if (data === null) {
     throw new BpfError({
       code: 'BAD_VALUE',
-      op: 'open',
-      detail: 'the object has no BTF',
+      op: 'open object',
+      detail: 'it has no BTF',
       hint: 'compile it with -g',
     });
   }

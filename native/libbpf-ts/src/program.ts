@@ -1,7 +1,7 @@
 import { BpfError, errnoError } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { type Named, type ProgramInfo, programInfo } from './info.ts';
-import { infoOrClose, KernelObject, openPin } from './kernel-object.ts';
+import { infoOrClose, KernelObject, openPin } from './kernel_object.ts';
 import { ATTACH_TYPES, type AttachType, numberOf, type ProgramType } from './uapi.ts';
 
 /** A loaded program. */

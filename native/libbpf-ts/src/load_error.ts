@@ -1,5 +1,5 @@
 import { closeSync, existsSync } from 'node:fs';
-import { BpfError, errnoError, errnoName, type MapMismatch, type VerifierLog } from './errors.ts';
+import { BpfError, errnoError, type MapMismatch, type VerifierLog } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { mapInfo } from './info.ts';
 
@@ -80,12 +80,5 @@ function subjectOf(line: string): string | undefined {
 /** The errno of a failed open, whose NULL result has no room for one. */
 export function openError(errno: number, object: string, said: readonly string[]): BpfError {
   const detail = said.at(-1);
-  const code = errnoName(errno);
-  return errnoError(errno, 'open', `object ${object}`, {
-    ...(detail === undefined ? {} : { detail }),
-    hint:
-      code === 'EINVAL' || code === 'ENOEXEC'
-        ? 'is it an object of `clang -O2 -g -target bpf`? -g is needed for BTF'
-        : undefined,
-  });
+  return errnoError(errno, 'open object', object, detail === undefined ? {} : { detail });
 }

@@ -102,7 +102,9 @@ export function openPin(path: string, kind: keyof typeof KINDS): number {
   const fd = libbpf.bpf_obj_get(path);
   if (fd < 0) throw errnoError(fd, 'open pin of', kind, { detail: path });
   // Asking a program for a map's info succeeds, and fills in the wrong struct.
-  const found = readlinkSync(`/proc/self/fd/${fd}`).replace(/^anon_inode:\[?|\]$/g, '').replace('_', '-');
+  const found = readlinkSync(`/proc/self/fd/${fd}`)
+    .replace(/^anon_inode:\[?|\]$/g, '')
+    .replace('_', '-');
   if (found === KINDS[kind]) return fd;
   closeSync(fd);
   throw new BpfError({

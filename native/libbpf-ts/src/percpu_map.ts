@@ -1,7 +1,7 @@
 import type { Codec } from './codec.ts';
 import { badValue } from './errors.ts';
 import { possibleCpuCount } from './ffi.ts';
-import { openPin } from './kernel-object.ts';
+import { openPin } from './kernel_object.ts';
 import { type MapCodecs, TypedMap } from './map.ts';
 
 /** The kernel copies per-CPU values side by side, each rounded up to eight bytes. */

@@ -1,19 +1,19 @@
 import { Btf } from './btf.ts';
 import { type Codec, codec, encodeValue } from './codec.ts';
-import { dynamicCodec, hexCodec } from './dynamic-codec.ts';
+import { dynamicCodec, hexCodec } from './dynamic_codec.ts';
 import { BpfError, errnoError } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { type MapInfo, mapInfo } from './info.ts';
 import { listPrograms } from './inspect.ts';
-import { openPin } from './kernel-object.ts';
+import { openPin } from './kernel_object.ts';
 import { BpfMap, type KernelMap, type TypedMap } from './map.ts';
-import { mapDeclaration } from './map-declaration.ts';
-import { PerCpuMap } from './percpu-map.ts';
-import { RingBufferMap } from './ring-buffer.ts';
+import { mapDeclaration } from './map_declaration.ts';
+import { PerCpuMap } from './percpu_map.ts';
+import { RingBufferMap } from './ring_buffer.ts';
 import { Shapes, typeText } from './shape.ts';
-import { notWalkable, SkStorageMap, SockMap } from './socket-map.ts';
+import { notWalkable, SkStorageMap, SockMap } from './socket_map.ts';
 import { isPerCpu } from './uapi.ts';
-import { parseValueText } from './value-text.ts';
+import { parseValueText } from './value_text.ts';
 
 /** One side of a map: what its type is called, and how it is read. */
 interface Side {

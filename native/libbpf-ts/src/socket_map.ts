@@ -1,6 +1,6 @@
 import { type Codec, codec } from './codec.ts';
 import { BpfError } from './errors.ts';
-import { openPin } from './kernel-object.ts';
+import { openPin } from './kernel_object.ts';
 import { TypedMap, type UpdateFlag } from './map.ts';
 
 /** Written as a descriptor number, read as a cookie: the two meanings of a sockmap's value. */

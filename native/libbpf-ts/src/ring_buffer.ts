@@ -1,7 +1,7 @@
 import type { Codec } from './codec.ts';
 import { BpfError, errnoError, errnoName, hintFor } from './errors.ts';
 import { lastErrno, libc, viewOf, watchReadable } from './ffi.ts';
-import { openPin } from './kernel-object.ts';
+import { openPin } from './kernel_object.ts';
 import { KernelMap } from './map.ts';
 
 /*

@@ -1,0 +1,31 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const SOURCES = fileURLToPath(new URL('bpf/', import.meta.url));
+const compiled = new Map<string, string>();
+let directory: string | undefined;
+
+/** Debian keeps asm/types.h in a directory named after the architecture, where `-target bpf` does not look. */
+function multiarchInclude(): string[] {
+  const triple = execFileSync('clang', ['-print-multiarch'], { encoding: 'utf8' }).trim();
+  return triple === '' ? [] : [`-I/usr/include/${triple}`];
+}
+
+/** Compiles test/bpf/<name>.bpf.c. @returns path of the object file, which goes with this process */
+export function objectFile(name: string): string {
+  const known = compiled.get(name);
+  if (known !== undefined) return known;
+  if (directory === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'libbpf-ts-'));
+    process.once('exit', () => rmSync(made, { recursive: true }));
+    directory = made;
+  }
+  const object = join(directory, `${name}.bpf.o`);
+  const flags = ['-O2', '-g', '-target', 'bpf', '-Wall', '-Werror', ...multiarchInclude()];
+  execFileSync('clang', [...flags, '-c', join(SOURCES, `${name}.bpf.c`), '-o', object], { stdio: 'pipe' });
+  compiled.set(name, object);
+  return object;
+}
