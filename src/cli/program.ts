@@ -70,6 +70,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .description('two pods with real sidecars, here, now: redirection, original destinations, latency')
     .addOption(new Option('--sidecar <proxy>', 'which proxy to run').choices(['envoy', 'haproxy']))
     .option('--keep', 'leave it running and print commands to try')
+    .option('--no-latency', 'leave out the comparison with iptables')
     .action(does(async (context, _, options) => (await import('./demo.ts')).demo(context, options)));
   program
     .command('agent')

@@ -28,6 +28,13 @@ describe('JSON output', () => {
     assert.equal(renderJson({}), '{}\n');
   });
 
+  it('puts each element of a long list on a line of its own', () => {
+    const rows = Array.from({ length: 101 }, (_, key) => ({ key: BigInt(key), text: 'x'.repeat(200) }));
+    const lines = renderJson(rows).trimEnd().split('\n');
+    assert.equal(lines.length, 103);
+    assert.deepEqual(JSON.parse(renderJson(rows)), plain(rows));
+  });
+
   it('writes 64-bit values as strings, bytes as hex, and drops what is undefined', () => {
     const value = {
       cookie: 18446744073709551615n,

@@ -1,5 +1,7 @@
 /** Longest line that a value may fill before it is broken over several. */
 const WIDTH = 120;
+/** A list longer than this has each element on one line, however long that is: for grep, and for time. */
+const LONG_LIST = 100;
 
 /**
  * A value as JSON people can read: what fits on a line stays on one. 64-bit values are decimal strings, since a
@@ -33,6 +35,16 @@ export function compactJson(value: unknown): string {
   return text === '' ? '{}' : `${text} }`;
 }
 
+/** On one line without blanks, three times as fast: what a dump of 100,000 entries is written with. */
+function denseJson(value: unknown): string {
+  return (
+    JSON.stringify(value, (_, field) => {
+      if (typeof field === 'bigint') return field.toString();
+      return field instanceof Uint8Array ? hex(field) : field;
+    }) ?? 'null'
+  );
+}
+
 /** The value with nothing in it that JSON or YAML cannot hold. */
 export function plain(value: unknown): unknown {
   if (typeof value === 'bigint') return value.toString();
@@ -50,20 +62,13 @@ export function hex(bytes: Uint8Array): string {
 
 /** @param label characters that stand before the value on its line */
 function pretty(value: unknown, indent: number, label: number): string {
-  // Each element takes three characters or more; a long list is not built twice only to see that.
-  const long = Array.isArray(value) && value.length * 3 > WIDTH;
+  const long = Array.isArray(value) && value.length > LONG_LIST;
   const line = long ? '' : compactJson(value);
-  if (
-    (!long && line.length + indent + label <= WIDTH) ||
-    typeof value !== 'object' ||
-    value === null ||
-    value instanceof Uint8Array
-  ) {
-    return line;
-  }
+  const fits = !long && line.length + indent + label <= WIDTH;
+  if (fits || typeof value !== 'object' || value === null || value instanceof Uint8Array) return line;
   const margin = ' '.repeat(indent + 2);
   const parts = Array.isArray(value)
-    ? value.map((element) => pretty(element, indent + 2, 0))
+    ? value.map((element) => (long ? denseJson(element) : pretty(element, indent + 2, 0)))
     : Object.entries(value).flatMap(([key, field]) =>
         field === undefined ? [] : [`${JSON.stringify(key)}: ${pretty(field, indent + 2, key.length + 4)}`],
       );

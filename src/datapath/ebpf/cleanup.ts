@@ -2,15 +2,7 @@
  * Takes everything of ours out of the kernel, and proves that it is gone. Needs no agent and no compiled objects: it
  * goes by the pins, and for the proof by what the kernel lists.
  */
-import {
-  type Dirent,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmdirSync,
-  unlinkSync,
-} from 'node:fs';
+import { type Dirent, readdirSync, readFileSync, readlinkSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BpfError, Link, listLinks, listMaps, listPrograms } from 'libbpf-ts';
@@ -149,9 +141,9 @@ function detach(path: string): void {
 
 /** Descriptors that name their object in /proc/PID/fdinfo. */
 const FD_KINDS = [
-  { target: 'anon_inode:bpf-prog', line: /^prog_id:\s*(\d+)$/m, kind: 'program' },
-  { target: 'anon_inode:bpf-map', line: /^map_id:\s*(\d+)$/m, kind: 'map' },
-  { target: 'anon_inode:bpf_link', line: /^link_id:\s*(\d+)$/m, kind: 'link' },
+  { target: /^anon_inode:bpf-prog$/, line: /^prog_id:\s*(\d+)$/m, kind: 'program' },
+  { target: /^anon_inode:bpf-map$/, line: /^map_id:\s*(\d+)$/m, kind: 'map' },
+  { target: /^anon_inode:bpf[-_]link$/, line: /^link_id:\s*(\d+)$/m, kind: 'link' },
 ] as const;
 
 function withHolders(left: Leftover[]): Leftover[] {
@@ -169,7 +161,7 @@ function withHolders(left: Leftover[]): Leftover[] {
 function openObjects(pid: string): string[] {
   return readable(() => readdirSync(`/proc/${pid}/fd`), []).flatMap((fd) => {
     const target = readable(() => readlinkSync(`/proc/${pid}/fd/${fd}`), '');
-    const kind = FD_KINDS.find((candidate) => candidate.target === target);
+    const kind = FD_KINDS.find((candidate) => candidate.target.test(target));
     if (kind === undefined) return [];
     const id = kind.line.exec(readable(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'), ''))?.[1];
     return id === undefined ? [] : [`${kind.kind} ${id}`];

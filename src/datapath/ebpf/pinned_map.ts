@@ -2,7 +2,7 @@
 import { BpfError, type DecodedMap, type MapInfo, openPinnedMap as openPin, sumOf } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { Pins, unprefixed } from './pins.ts';
-import { hideAddresses, showAddresses } from './shown.ts';
+import { hasAddress, hideAddresses, showAddresses } from './shown.ts';
 
 /** An entry as people and scripts see it: addresses as text, flags and enums by name, 64 bits as bigint. */
 export interface MapEntry {
@@ -52,8 +52,11 @@ export class PinnedMap implements Disposable {
 
   /** @throws SHUNT_E_MAP_NOT_WALKABLE */
   *entries(): Generator<MapEntry, void, void> {
+    let addresses: boolean | undefined;
     for (const [key, value] of this.#walk(() => this.#map.entries())) {
-      yield { key: showAddresses(key), value: showAddresses(value) };
+      // All entries have one shape: what the first has not, none has.
+      addresses ??= hasAddress(key) || hasAddress(value);
+      yield addresses ? { key: showAddresses(key), value: showAddresses(value) } : { key, value };
     }
   }
 
@@ -89,6 +92,7 @@ export class PinnedMap implements Disposable {
   }
 
   #parseKey(text: string): unknown {
+    if (text.trim() === '') throw new ShuntError('SHUNT_E_MAP_KEY', 'the key is empty');
     try {
       const sample = this.#map.parseKey(`0x${'00'.repeat(this.info.keySize)}`);
       const value = structOf(text);

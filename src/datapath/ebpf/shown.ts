@@ -9,6 +9,11 @@ interface HexAddress {
   bytes: string;
 }
 
+export function hasAddress(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return isAddress(value) || Object.values(value).some(hasAddress);
+}
+
 /** The value with every `struct addr` in it as text: `10.0.0.1`, `fd00::1`. */
 export function showAddresses(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
