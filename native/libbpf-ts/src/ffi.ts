@@ -125,6 +125,7 @@ const LIBBPF = {
 const LIBC = {
   mmap: f('void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
   munmap: f('int', ['void *', 'size_t']),
+  getpagesize: f('int', []),
   vsnprintf: f('int', ['void *', 'size_t', 'void *', 'void *']),
   // Variadic in C; an int in the variable part is passed as a named one on x86-64 and AAPCS64 Linux.
   fcntl: f('int', ['int', 'int', 'int']),

@@ -221,6 +221,6 @@ test('a file that is no object is refused with the way to make one', async () =>
   const missing = await failureOf(() => openObject('/nowhere/x.bpf.o'));
   assert.equal(missing.code, 'ENOENT');
   const text = await failureOf(() => openObject(new Uint8Array(Buffer.from('not an ELF file'))));
-  assert.equal(text.code, 'LIBBPF_LIBELF');
+  assert.equal(text.code, 'LIBBPF_FORMAT');
   assert.match(text.hint ?? '', /clang/);
 });

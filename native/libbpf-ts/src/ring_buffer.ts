@@ -1,6 +1,7 @@
+import { closeSync } from 'node:fs';
 import type { Codec } from './codec.ts';
-import { BpfError, errnoError, errnoName, hintFor } from './errors.ts';
-import { lastErrno, libc, viewOf, watchReadable } from './ffi.ts';
+import { BpfError, check, errnoError, errnoName, hintFor } from './errors.ts';
+import { duplicateFd, lastErrno, libc, viewOf, watchReadable } from './ffi.ts';
 import { openPin } from './kernel_object.ts';
 import { KernelMap } from './map.ts';
 
@@ -11,7 +12,6 @@ import { KernelMap } from './map.ts';
  * the data twice in a row, so that a record that wraps reads straight on.
  */
 
-const PAGE_BYTES = 4096;
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
@@ -20,7 +20,7 @@ const BUSY_BIT = 0x8000_0000;
 const DISCARD_BIT = 0x4000_0000;
 const LENGTH_MASK = 0x3fff_ffff;
 /** Records between two stores of our position: the space is free again soon, and the store costs little. */
-const RELEASE_EVERY = 64;
+const PUBLISH_EVERY = 64;
 /** Events handed over by the iterator before it looks at the signal again. */
 const ITERATE_AT_ONCE = 1024;
 
@@ -55,7 +55,10 @@ export interface RingBufferStats {
  * calls in the program; {@link stats} shows how near to full the ring has been.
  */
 export class RingBuffer<T> implements Disposable {
-  readonly #map: { readonly fd: number; readonly target: string; readonly maxEntries: number };
+  readonly #target: string;
+  readonly #capacity: number;
+  /** Our own descriptor: closing the map must not take the wake-up away. */
+  readonly #fd: number;
   readonly #codec: Codec<T>;
   readonly #mask: number;
   #mappings: { address: bigint; length: number }[] = [];
@@ -72,29 +75,29 @@ export class RingBuffer<T> implements Disposable {
   #malformed = 0;
   #highWater = 0;
 
-  constructor(
-    map: { readonly fd: number; readonly target: string; readonly maxEntries: number },
-    codec: Codec<T>,
-  ) {
-    this.#map = map;
+  constructor(map: KernelMap, codec: Codec<T>) {
+    this.#target = map.target;
     this.#codec = codec;
+    this.#capacity = map.maxEntries;
     this.#mask = map.maxEntries - 1; // maxEntries of a ring are bytes, a power of two
-    const consumer = this.#mapRing(PAGE_BYTES, PROT_READ | PROT_WRITE, 0);
+    this.#fd = check(duplicateFd(map.fd), 'open', map.target);
+    const page = libc.getpagesize();
     const dataBytes = map.maxEntries * 2;
-    const producer = this.#mapRing(PAGE_BYTES + dataBytes, PROT_READ, PAGE_BYTES);
+    const consumer = this.#mapRing(page, PROT_READ | PROT_WRITE, 0);
+    const producer = this.#mapRing(page + dataBytes, PROT_READ, page);
     this.#consumer = new BigInt64Array(consumer, 0, 1);
     this.#producer = new BigInt64Array(producer, 0, 1);
-    this.#headers = new Int32Array(producer, PAGE_BYTES, dataBytes / 4);
-    this.#data = new DataView(producer, PAGE_BYTES, dataBytes);
+    this.#headers = new Int32Array(producer, page, dataBytes / 4);
+    this.#data = new DataView(producer, page, dataBytes);
     this.#position = Number(Atomics.load(this.#consumer, 0));
   }
 
   #mapRing(length: number, protection: number, offset: number): ArrayBuffer {
-    const address = libc.mmap(null, length, protection, MAP_SHARED, this.#map.fd, offset);
+    const address = libc.mmap(null, length, protection, MAP_SHARED, this.#fd, offset);
     if (address === null || BigInt.asIntN(64, address) === -1n) {
       const errno = lastErrno();
-      this.#unmap();
-      throw errnoError(errno, 'map', this.#map.target, { hint: hintFor('load', errnoName(errno)) });
+      this.#release();
+      throw errnoError(errno, 'map', this.#target, { hint: hintFor('load', errnoName(errno)) });
     }
     this.#mappings.push({ address, length });
     return viewOf(address, length);
@@ -129,20 +132,20 @@ export class RingBuffer<T> implements Disposable {
           if (event === undefined) continue;
           given++;
           this.#received++;
-          if (given % RELEASE_EVERY === 0) this.#release();
+          if (given % PUBLISH_EVERY === 0) this.#publish();
           callback(event.value);
         }
-        this.#release();
+        this.#publish();
       }
       return given;
     } finally {
-      this.#release();
+      this.#publish();
       this.#draining = false;
-      if (this.#closed) this.#unmap();
+      if (this.#closed) this.#release();
     }
   }
 
-  #release(): void {
+  #publish(): void {
     Atomics.store(this.#consumer, 0, BigInt(this.#position));
   }
 
@@ -185,7 +188,7 @@ export class RingBuffer<T> implements Disposable {
         this.#wake = undefined;
         resolve();
       };
-      const watch = watchReadable(this.#map.fd, done);
+      const watch = watchReadable(this.#fd, done);
       signal?.addEventListener('abort', done, { once: true });
       this.#wake = done;
     });
@@ -198,7 +201,7 @@ export class RingBuffer<T> implements Disposable {
       malformed: this.#malformed,
       backlogBytes: this.#closed ? 0 : Number(Atomics.load(this.#producer, 0)) - this.#position,
       highWaterBytes: this.#highWater,
-      capacityBytes: this.#map.maxEntries,
+      capacityBytes: this.#capacity,
     };
   }
 
@@ -207,14 +210,15 @@ export class RingBuffer<T> implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     this.#wake?.();
-    if (!this.#draining) this.#unmap();
+    if (!this.#draining) this.#release();
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
-  #unmap(): void {
+  /** Gives mappings and descriptor back. */
+  #release(): void {
     // Views first: a stray read of unmapped memory would kill the process.
     const empty = new ArrayBuffer(8);
     this.#consumer = new BigInt64Array(empty);
@@ -223,9 +227,10 @@ export class RingBuffer<T> implements Disposable {
     this.#data = new DataView(empty);
     for (const { address, length } of this.#mappings) libc.munmap(address, length);
     this.#mappings = [];
+    closeSync(this.#fd);
   }
 
   #closedError(): BpfError {
-    return new BpfError({ code: 'CLOSED', op: 'drain', target: this.#map.target, detail: 'it was closed' });
+    return new BpfError({ code: 'CLOSED', op: 'drain', target: this.#target, detail: 'it was closed' });
   }
 }
