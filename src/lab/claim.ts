@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ShuntError } from '../errors.ts';
 import { cgroup2Mount, killAll, tryRemove } from './cgroup.ts';
@@ -90,5 +90,16 @@ export function sweep(prefix: string): void {
     spawnSync('ip', ['-force', '-batch', '-'], { input: script });
   }
   rmSync(folder, { recursive: true, force: true });
+  removeIfEmpty(LABS);
   rmSync(programs, { recursive: true, force: true });
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    // Another lab's folder is in it, or it went this moment.
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== 'ENOTEMPTY' && code !== 'ENOENT') throw error;
+  }
 }

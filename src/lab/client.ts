@@ -6,11 +6,19 @@ import { LabProcess, type Place } from './process.ts';
 
 const WHO = v.object({ name: v.string(), peer: v.string(), local: v.string() });
 const CONNECTED = v.object({ local: v.string(), remote: v.string() });
-const TALLY = v.object({
-  old: v.object({ requests: v.number(), failures: v.array(v.string()) }),
-  fresh: v.object({ connections: v.number(), failures: v.array(v.string()) }),
-  direct: v.array(v.string()),
-  seen: v.record(v.string(), v.array(v.string())),
+const TALLIES = v.object({
+  targets: v.array(
+    v.object({
+      host: v.string(),
+      port: v.number(),
+      requests: v.number(),
+      connections: v.number(),
+      failures: v.array(v.string()),
+      direct: v.array(v.string()),
+      seen: v.array(v.string()),
+      peernames: v.array(v.string()),
+    }),
+  ),
 });
 const ANSWER = v.looseObject({
   id: v.optional(v.number()),
@@ -20,8 +28,8 @@ const ANSWER = v.looseObject({
 
 /** What a server says of itself and of its end of the connection. */
 export type Who = v.InferOutput<typeof WHO>;
-/** Counts of a soak: see src/lab/peer/client.ts. */
-export type Tally = v.InferOutput<typeof TALLY>;
+/** What a soak saw of one target: see src/lab/peer/client.ts. */
+export type TargetTally = v.InferOutput<typeof TALLIES>['targets'][number];
 
 export interface Target {
   host: string;
@@ -88,13 +96,13 @@ export class Client implements AsyncDisposable {
     await this.#ask({ do: 'soak', targets, everyMs });
   }
 
-  /** Counts so far, taken once that many more new connections were tried. */
-  async tally(fresh: number): Promise<Tally> {
-    return v.parse(TALLY, await this.#ask({ do: 'tally', fresh }));
+  /** What was seen so far, in the targets' order, once that many more new connections were tried. */
+  async tally(connections: number): Promise<TargetTally[]> {
+    return v.parse(TALLIES, await this.#ask({ do: 'tally', connections })).targets;
   }
 
-  async halt(): Promise<Tally> {
-    return v.parse(TALLY, await this.#ask({ do: 'halt' }));
+  async halt(): Promise<TargetTally[]> {
+    return v.parse(TALLIES, await this.#ask({ do: 'halt' })).targets;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -139,6 +139,11 @@ export class Lab implements AsyncDisposable {
     return pod;
   }
 
+  /** Ends every process of the bed, and leaves namespaces and cgroups. */
+  async still(): Promise<void> {
+    await Promise.all([this.outside, ...this.pods.values()].map((host) => host[Symbol.asyncDispose]()));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }

@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import type { PodReport, StatusReport } from '../../agent/api.ts';
 import { AgentClient } from '../../agent/client.ts';
 import { ShuntError } from '../../errors.ts';
-import { attempt, type CommandResult } from '../../lab/command.ts';
 import { until } from '../../lab/deadline.ts';
 import type { Lab } from '../../lab/lab.ts';
 import { LabProcess } from '../../lab/process.ts';
@@ -117,16 +116,4 @@ function launch({ cli, lab, socket, bpffs }: AgentOptions): Promise<LabProcess> 
 /** Arguments of `shunt` that start the demo's agent; also shown to people. */
 export function agentArguments(lab: Lab, socket: string, bpffs: string): string[] {
   return ['agent', '--pods', lab.manifests, '--cgroup', lab.cgroup, '--bpffs', bpffs, '--socket', socket];
-}
-
-/** Takes everything of the agent out of the kernel, as `shunt cleanup` does; then proves it. */
-export async function removePins({ cli, socket, bpffs }: Omit<AgentOptions, 'lab'>): Promise<void> {
-  for (const args of [['cleanup'], ['cleanup', '--verify']]) {
-    const [file, ...rest] = [...cli, ...args, '--bpffs', bpffs, '--socket', socket];
-    const result: CommandResult = await attempt([file ?? process.execPath, ...rest]);
-    if (result.code !== 0) {
-      const said = `${result.stdout}${result.stderr}`.trim();
-      throw new ShuntError('SHUNT_E_CLEANUP_LEFT', said || undefined, { target: `shunt ${args.join(' ')}` });
-    }
-  }
 }

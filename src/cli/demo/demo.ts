@@ -5,12 +5,13 @@ import type { Io } from '../io.ts';
 import { renderJson } from '../output/json.ts';
 import { dress } from '../output/table.ts';
 import type { Format } from '../output/writer.ts';
-import { AgentProcess, ownCli, removePins } from './agent_process.ts';
+import { AgentProcess, ownCli } from './agent_process.ts';
 import type { Bed } from './bed.ts';
 import { abortable, Interruption } from './interruption.ts';
 import { commandsToTry, printCommands, untilAborted } from './keep.ts';
 import { compareLatency, type LatencyReport } from './latency.ts';
 import { claimNode, withBpffs } from './node.ts';
+import { removePins } from './pins.ts';
 import { latencyTable, tableHead, tableRow } from './render.ts';
 import type { Row } from './row.ts';
 import { runScenarios } from './run.ts';
@@ -81,7 +82,11 @@ async function demonstrate(
   io.note(`building two pods and a host outside, with ${sidecar} as sidecar; the same again for iptables`);
   const lab = stack.use(await Lab.open({ prefix: PREFIX, sidecar, pods: PODS, exitOnSignal: false, signal }));
   // Deferred before the agent starts: an agent that fails half way has pinned something too.
-  stack.defer(() => removePins({ cli, socket, bpffs }));
+  stack.defer(async () => {
+    // Idle connections that are accelerated would make the clean-up wait for their readers.
+    await lab.still();
+    await removePins({ cli, socket, bpffs });
+  });
   const agent = stack.use(await AgentProcess.start({ cli, lab, socket, bpffs, signal }));
   const status = await agent.client.status();
   const { acceleration } = status;

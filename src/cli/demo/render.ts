@@ -60,7 +60,7 @@ export function size(bytes: number): string {
 
 /** The comparison as a table with bars: the longest is the slowest p50 of its size. */
 export function latencyTable(report: LatencyReport, io: Io): string {
-  const head = `${['SIZE', 'PATH', 'P50 US', 'P99 US', 'OF IPTABLES'].map(pad).join('')}\n`;
+  const head = `${['SIZE', 'PATH', 'P50 US', 'P99 US', 'OF IPTABLES'].map(pad).join('').trimEnd()}\n`;
   let text = head;
   for (const { bytes, lanes } of report.results) {
     const slowest = Math.max(...lanes.map(({ p50 }) => p50));

@@ -14,7 +14,7 @@ export async function* runScenarios(bed: Bed): AsyncGenerator<Row> {
   for (const event of EVENTS) {
     bed.signal?.throwIfAborted();
     if (bed.backend === 'iptables' && event.shuntOnly) continue;
-    yield* await event.run(bed);
+    yield* event.run(bed);
   }
   if (bed.backend === 'shunt') yield await rulesRow(bed);
 }

@@ -17,22 +17,28 @@ interface Who {
   peer: string;
   local: string;
 }
-interface Tally {
-  /** Requests answered on connections that stay open, and those that were not. */
-  old: { requests: number; failures: string[] };
-  /** Connections made, used once and closed, and those that failed. */
-  fresh: { connections: number; failures: string[] };
-  /** What a server saw as its peer when no proxy stood between: the client's own address. */
+/** What a soak saw of one target. Failures are errno names. */
+interface TargetTally {
+  host: string;
+  port: number;
+  /** Requests answered on the connection that stays open. */
+  requests: number;
+  /** Connections made, used once and closed; failed ones included. */
+  connections: number;
+  failures: string[];
+  /** Own addresses of connections at whose far end the server saw just that address: no proxy stood between. */
   direct: string[];
-  /** Hosts (without port) that each target's server saw. */
-  seen: Record<string, string[]>;
+  /** Hosts, without port, that the server saw as its peer. */
+  seen: string[];
+  /** What getpeername(2) said. */
+  peernames: string[];
 }
 type Command =
   | { id: number; do: 'connect'; conn: string; host: string; port: number }
   | { id: number; do: 'who' | 'close'; conn: string }
   | { id: number; do: 'exchange'; conn: string; requests: number; bytes: number }
   | { id: number; do: 'soak'; targets: Target[]; everyMs: number }
-  | { id: number; do: 'tally'; fresh: number }
+  | { id: number; do: 'tally'; connections: number }
   | { id: number; do: 'halt' };
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -121,59 +127,69 @@ function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+function note(list: string[], value: string): void {
+  if (!list.includes(value)) list.push(value);
+}
+
 class Soak {
-  readonly tally: Tally = {
-    old: { requests: 0, failures: [] },
-    fresh: { connections: 0, failures: [] },
-    direct: [],
-    seen: {},
-  };
+  readonly tallies: TargetTally[];
   #running = true;
   readonly #done: Promise<unknown>;
   #watchers: { at: number; resolve: () => void }[] = [];
 
   constructor(targets: Target[], everyMs: number) {
+    this.tallies = targets.map(({ host, port }) => ({
+      host,
+      port,
+      requests: 0,
+      connections: 0,
+      failures: [],
+      direct: [],
+      seen: [],
+      peernames: [],
+    }));
     this.#done = Promise.all(
-      targets.flatMap((target) => [this.#stay(target, everyMs), this.#renew(target, everyMs)]),
+      this.tallies.flatMap((tally) => [this.#stay(tally, everyMs), this.#renew(tally, everyMs)]),
     );
   }
 
-  async #stay(target: Target, everyMs: number): Promise<void> {
-    const connection = new Connection(target);
+  get #connections(): number {
+    return this.tallies.reduce((sum, { connections }) => sum + connections, 0);
+  }
+
+  async #stay(tally: TargetTally, everyMs: number): Promise<void> {
+    const connection = new Connection(tally);
     try {
       await connection.connected();
       while (this.#running) {
         await connection.echo(512);
-        this.tally.old.requests++;
+        tally.requests++;
         await new Promise((resolve) => setTimeout(resolve, everyMs));
       }
     } catch (error) {
-      this.tally.old.failures.push(`${endpoint(target.host, target.port)}: ${reason(error)}`);
+      note(tally.failures, `${reason(error)} on the old connection`);
     } finally {
       connection.close();
     }
   }
 
-  async #renew(target: Target, everyMs: number): Promise<void> {
-    const key = endpoint(target.host, target.port);
-    this.tally.seen[key] ??= [];
-    const seen = this.tally.seen[key];
+  async #renew(tally: TargetTally, everyMs: number): Promise<void> {
     while (this.#running) {
-      const connection = new Connection(target);
+      const connection = new Connection(tally);
       try {
         await connection.connected();
         const who = await connection.who();
-        if (who.peer === connection.local) this.tally.direct.push(`${key} from ${connection.local}`);
-        const host = who.peer.slice(0, who.peer.lastIndexOf(':'));
-        if (!seen.includes(host)) seen.push(host);
+        if (who.peer === connection.local) tally.direct.push(connection.local);
+        note(tally.seen, who.peer.slice(0, who.peer.lastIndexOf(':')));
+        note(tally.peernames, connection.remote);
       } catch (error) {
-        this.tally.fresh.failures.push(`${key}: ${reason(error)}`);
+        note(tally.failures, `${reason(error)} on a new connection`);
       } finally {
         connection.close();
       }
-      this.tally.fresh.connections++;
+      tally.connections++;
       this.#watchers = this.#watchers.filter(({ at, resolve }) => {
-        if (this.tally.fresh.connections < at) return true;
+        if (this.#connections < at) return true;
         resolve();
         return false;
       });
@@ -181,11 +197,9 @@ class Soak {
     }
   }
 
-  /** Resolves when that many more fresh connections have been tried. */
-  more(fresh: number): Promise<void> {
-    return new Promise((resolve) =>
-      this.#watchers.push({ at: this.tally.fresh.connections + fresh, resolve }),
-    );
+  /** Resolves when that many more connections have been tried. */
+  more(connections: number): Promise<void> {
+    return new Promise((resolve) => this.#watchers.push({ at: this.#connections + connections, resolve }));
   }
 
   async halt(): Promise<void> {
@@ -227,12 +241,12 @@ async function obey(command: Command): Promise<object> {
       return {};
     case 'tally':
       if (soak === null) throw new Error('nothing to count');
-      await soak.more(command.fresh);
-      return soak.tally;
+      await soak.more(command.connections);
+      return { targets: soak.tallies };
     case 'halt': {
       if (soak === null) throw new Error('nothing to halt');
       await soak.halt();
-      return soak.tally;
+      return { targets: soak.tallies };
     }
   }
 }
