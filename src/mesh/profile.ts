@@ -11,7 +11,13 @@ export interface PolicyNote {
 
 /** What a mesh profile says of a pod. */
 export type Recognition =
-  | { kind: 'redirect'; policy: RedirectPolicy; sidecarContainer: string; acceleration: Acceleration; notes: PolicyNote[] }
+  | {
+      kind: 'redirect';
+      policy: RedirectPolicy;
+      sidecarContainer: string;
+      acceleration: Acceleration;
+      notes: PolicyNote[];
+    }
   /** To be left alone; the reason is shown to people. */
   | { kind: 'leave'; reason: string }
   /** A value that the mesh itself rejects: nothing is done to the pod, and the error names annotation and value. */

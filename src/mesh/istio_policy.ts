@@ -1,0 +1,206 @@
+/** The policy of a pod that Istio captures, from the arguments of its init container or from its annotations. */
+import type { ContainerSpec, PodObject } from '../pod/workload.ts';
+import { normalPolicy } from '../policy/json.ts';
+import type { PortRange, RedirectPolicy } from '../policy/policy.ts';
+import { policyProblems } from '../policy/validate.ts';
+import {
+  clip,
+  type ListRules,
+  type Parsed,
+  parseCidrList,
+  parseIdList,
+  parseInterfaceList,
+  parsePort,
+  parsePortList,
+} from './annotation_list.ts';
+import { type GivenOption, type IptablesOption, parseIptablesArgs } from './istio_iptables_args.ts';
+import { unsupportedSettings } from './istio_unsupported.ts';
+import type { PolicyNote } from './profile.ts';
+
+const STATUS_PORT = 'status.sidecar.istio.io/port';
+const EXCLUDE_INTERFACES = 'traffic.sidecar.istio.io/excludeInterfaces';
+const DEFAULT_STATUS_PORT = '15020';
+const DEFAULT_ID = 1337;
+/** 15001 and 15006 are fixed in CNI mode; HBONE's 15008 is not told to the plugin either. */
+const DEFAULT_PORTS = { outboundPort: 15_001, inboundPort: 15_006, tunnelPort: 15_008 } as const;
+/** Always excluded inbound: Envoy's metrics and health; in CNI mode also the merged metrics, whatever their port. */
+const INIT_EXCLUDED_INBOUND = [15_090, 15_021];
+const CNI_EXCLUDED_INBOUND = [15_020, 15_021, 15_090];
+
+interface ListSetting {
+  /** `*` is all. In the lists that may not have it iptables would fail on it. */
+  wildcard: boolean;
+  /** Checked by the injector's webhook. The CNI plugin checks all. */
+  webhook: boolean;
+  /** Where neither an annotation nor an argument says anything. */
+  initDefault: string;
+  cniDefault: string;
+}
+
+/** reference/meshes.md 1.1.1, in its order. The annotation is `traffic.sidecar.istio.io/` and the name. */
+const LISTS = {
+  includeInboundPorts: { wildcard: true, webhook: true, initDefault: '*', cniDefault: '*' },
+  excludeInboundPorts: { wildcard: false, webhook: true, initDefault: '', cniDefault: '15020' },
+  includeOutboundPorts: { wildcard: false, webhook: false, initDefault: '', cniDefault: '' },
+  excludeOutboundPorts: { wildcard: false, webhook: true, initDefault: '', cniDefault: '15020' },
+  includeOutboundIPRanges: { wildcard: true, webhook: true, initDefault: '*', cniDefault: '*' },
+  excludeOutboundIPRanges: { wildcard: false, webhook: true, initDefault: '', cniDefault: '' },
+} as const satisfies Partial<Record<IptablesOption, ListSetting>>;
+type ListName = keyof typeof LISTS;
+
+/** What istio-iptables makes of its arguments: it drops empty elements, and iptables-restore drops spaces. */
+const ARGUMENT_RULES: ListRules = { spaces: true, emptyElements: true };
+/** What webhook and plugin take in annotations: no empty element, and spaces only around ports. */
+const PORT_RULES: ListRules = { spaces: true };
+const CIDR_RULES: ListRules = {};
+
+export interface PolicyOutcome {
+  /** Null when Istio would refuse the pod; the notes say why. */
+  policy: RedirectPolicy | null;
+  notes: PolicyNote[];
+}
+
+/**
+ * @param proxy the pod's istio-proxy
+ * @param init its istio-init, or null in CNI mode
+ */
+export function istioPolicy(pod: PodObject, proxy: ContainerSpec, init: ContainerSpec | null): PolicyOutcome {
+  const reading = new Reading(pod, init);
+  const includeInbound = reading.ports('includeInboundPorts');
+  const excludeInbound = reading.excludedInbound();
+  const policy = normalPolicy({
+    mesh: 'istio',
+    identity: reading.identity(proxy),
+    ports: {
+      outbound: reading.port('outboundPort'),
+      inbound: reading.port('inboundPort'),
+      tunnel: reading.port('tunnelPort'),
+    },
+    loopback: { selfCallInbound: true, passthroughSource: true },
+    outbound: {
+      excludePorts: listed(reading.ports('excludeOutboundPorts')),
+      includePorts: listed(reading.ports('includeOutboundPorts')),
+      excludeCidrs: listed(reading.cidrs('excludeOutboundIPRanges')),
+      includeCidrs: reading.cidrs('includeOutboundIPRanges'),
+    },
+    inbound: {
+      includePorts: includeInbound,
+      // With a list of ports to capture, Istio does not look at the exclusions.
+      excludePorts: includeInbound === '*' ? excludeInbound : [],
+    },
+  });
+  reading.checkInterfaces();
+  if (reading.rejected.length > 0) return { policy: null, notes: reading.rejected };
+  const problems = policyProblems(policy).map((message) => ({
+    annotation: 'istio-init',
+    value: '',
+    message,
+  }));
+  if (problems.length > 0) return { policy: null, notes: problems };
+  return { policy, notes: unsupportedSettings(pod, proxy, init) };
+}
+
+/** Reads a pod's settings one by one and gathers what Istio would refuse. */
+class Reading {
+  readonly rejected: PolicyNote[] = [];
+  readonly #annotations: Record<string, string>;
+  /** Null in CNI mode, where no argument counts. */
+  readonly #options: Map<IptablesOption, GivenOption> | null;
+
+  constructor(pod: PodObject, init: ContainerSpec | null) {
+    this.#annotations = pod.metadata.annotations;
+    this.#options = init === null ? null : parseIptablesArgs(init.args);
+  }
+
+  ports(name: ListName): PortRange[] | '*' {
+    return this.#list(name, PORT_RULES, parsePortList);
+  }
+
+  cidrs(name: ListName): string[] | '*' {
+    return this.#list(name, CIDR_RULES, parseCidrList);
+  }
+
+  /** The injector writes the ports that are always excluded into the argument; elsewhere they are added here. */
+  excludedInbound(): PortRange[] {
+    const statusPort = this.#statusPort();
+    const list = listed(this.ports('excludeInboundPorts'));
+    if (this.#options === null) return [...list, ...CNI_EXCLUDED_INBOUND.map(single)];
+    if (this.#options.has('excludeInboundPorts')) return list;
+    return [...list, ...[...INIT_EXCLUDED_INBOUND, ...statusPort].map(single)];
+  }
+
+  /** Refused when bad, though a good list is not followed yet (istio_unsupported.ts). */
+  checkInterfaces(): void {
+    const text = this.#annotations[EXCLUDE_INTERFACES] ?? '';
+    this.#take(EXCLUDE_INTERFACES, text, parseInterfaceList(text, ARGUMENT_RULES), []);
+  }
+
+  port(option: keyof typeof DEFAULT_PORTS): number {
+    const given = this.#options?.get(option);
+    if (given === undefined) return DEFAULT_PORTS[option];
+    return this.#take(argumentName(given), given.value, parsePort(given.value), DEFAULT_PORTS[option]);
+  }
+
+  identity(proxy: ContainerSpec): RedirectPolicy['identity'] {
+    if (this.#options === null) {
+      // A proxy that runs as root (capNetBindService) is told by its gid; the plugin takes 1337 for its uid then.
+      return { proxyUids: [proxy.runAsUser || DEFAULT_ID], proxyGids: [proxy.runAsGroup || DEFAULT_ID] };
+    }
+    const uids = this.#ids('proxyUid') ?? [DEFAULT_ID];
+    // The injector passes no gid, and istio-iptables then takes the uids for gids, whatever runAsGroup says.
+    return { proxyUids: uids, proxyGids: this.#ids('proxyGid') ?? uids };
+  }
+
+  #ids(option: 'proxyUid' | 'proxyGid'): number[] | null {
+    const given = this.#options?.get(option);
+    if (given === undefined || given.value === '') return null;
+    return this.#take(argumentName(given), given.value, parseIdList(given.value, ARGUMENT_RULES), []);
+  }
+
+  #list<T>(
+    name: ListName,
+    annotationRules: ListRules,
+    parse: (text: string, rules: ListRules) => Parsed<T[]>,
+  ): T[] | '*' {
+    const setting: ListSetting = LISTS[name];
+    const read = (text: string, rules: ListRules): Parsed<T[] | '*'> => {
+      if (text !== '*') return parse(text, rules);
+      return setting.wildcard
+        ? { ok: true, value: '*' }
+        : { ok: false, problem: '"*" is not allowed in this list' };
+    };
+    const cniMode = this.#options === null;
+    const annotation = `traffic.sidecar.istio.io/${name}`;
+    const text = this.#annotations[annotation] ?? (cniMode ? setting.cniDefault : setting.initDefault);
+    const rules = setting.webhook || cniMode ? annotationRules : ARGUMENT_RULES;
+    // Read even where an argument decides: the webhook would have refused the pod for it.
+    const own = this.#take(annotation, text, read(text, rules), []);
+    const given = this.#options?.get(name);
+    if (given === undefined) return own;
+    return this.#take(argumentName(given), given.value, read(given.value, ARGUMENT_RULES), []);
+  }
+
+  /** None for 0, which is how a pod goes without. */
+  #statusPort(): number[] {
+    const text = this.#annotations[STATUS_PORT] ?? DEFAULT_STATUS_PORT;
+    const port = this.#take(STATUS_PORT, text, parsePort(text.trim()), 0);
+    return port === 0 ? [] : [port];
+  }
+
+  #take<T>(annotation: string, value: string, parsed: Parsed<T>, instead: NoInfer<T>): T {
+    if (parsed.ok) return parsed.value;
+    this.rejected.push({
+      annotation,
+      value: clip(value),
+      message: `${parsed.problem}, so Istio refuses the pod`,
+    });
+    return instead;
+  }
+}
+
+function listed<T>(list: T[] | '*'): T[] {
+  return list === '*' ? [] : list;
+}
+
+const single = (port: number): PortRange => ({ first: port, last: port });
+const argumentName = (given: GivenOption) => `argument ${given.flag} of istio-init`;

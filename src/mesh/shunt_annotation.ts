@@ -1,0 +1,26 @@
+/** Shunt's own annotations, which mean the same in every mesh. */
+import type { PodObject } from '../pod/workload.ts';
+import type { Acceleration } from '../policy/policy.ts';
+import { clip } from './annotation_list.ts';
+import type { PolicyNote } from './profile.ts';
+
+const REDIRECT = 'shunt.dev/redirect';
+const ACCELERATION = 'shunt.dev/acceleration';
+
+/** Whether the pod may be redirected. Only the word `disabled` opts out: a slip must not bypass the sidecar. */
+export function redirectWanted(pod: PodObject): { wanted: boolean; notes: PolicyNote[] } {
+  const value = pod.metadata.annotations[REDIRECT];
+  if (value === 'disabled') return { wanted: false, notes: [] };
+  if (value === undefined || value === 'enabled') return { wanted: true, notes: [] };
+  const message = 'is neither "enabled" nor "disabled"; the pod is redirected';
+  return { wanted: true, notes: [{ annotation: REDIRECT, value: clip(value), message }] };
+}
+
+/** How far acceleration may go. What is not understood turns it off, which is always safe. */
+export function accelerationWanted(pod: PodObject): { acceleration: Acceleration; notes: PolicyNote[] } {
+  const value = pod.metadata.annotations[ACCELERATION];
+  if (value === undefined) return { acceleration: 'outbound', notes: [] };
+  if (value === 'off' || value === 'outbound' || value === 'full') return { acceleration: value, notes: [] };
+  const message = 'is none of "off", "outbound" and "full"; acceleration is off';
+  return { acceleration: 'off', notes: [{ annotation: ACCELERATION, value: clip(value), message }] };
+}
