@@ -1,8 +1,16 @@
 import { inspect } from 'node:util';
 
-/** A node:test reporter: one JSON line for each test that ended, and for a suite that itself failed. */
+/**
+ * A node:test reporter: one JSON line for each test that began, for each that ended, and for a suite that itself
+ * failed.
+ */
 export default async function* events(source) {
   for await (const { type, data } of source) {
+    // Told as it happens, where test:pass waits for the tests before it: shows what a hanging file hangs in.
+    if (type === 'test:dequeue' || type === 'test:complete') {
+      yield `${JSON.stringify({ moment: type, name: data.name, line: data.line })}\n`;
+      continue;
+    }
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     if (type === 'test:pass' && data.details?.type === 'suite') continue;
     const error = data.details?.error;

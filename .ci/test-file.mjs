@@ -65,12 +65,15 @@ export async function runTestFile(file, timeoutMs) {
   const leftovers = await endLeftovers(child.pid);
   running.delete(end);
 
-  const tests = existsSync(eventsFile) ? readEvents(eventsFile) : [];
+  const { tests, unended } = readEvents(eventsFile);
   rmSync(folder, { recursive: true });
   const fail = (name) => tests.push({ name, outcome: 'failed' });
-  if (hung) fail(`${file} ends within ${timeoutMs / 1000} s`);
-  else if (tests.length === 0) fail(`${file} holds a test${ending(code, signal)}`);
-  else if ((code !== 0 || signal) && !tests.some(({ outcome }) => outcome === 'failed')) {
+  if (hung) {
+    const where = unended.length > 0 ? `; it was in: ${unended.join(' > ')}` : '';
+    fail(`${file} ends within ${timeoutMs / 1000} s${where}`);
+  } else if (tests.length === 0) {
+    fail(`${file} holds a test${ending(code, signal)}`);
+  } else if ((code !== 0 || signal) && !tests.some(({ outcome }) => outcome === 'failed')) {
     fail(`${file} ends well${ending(code, signal)}`);
   }
   if (leftovers.length > 0 && !hung) fail(`${file} leaves no process behind: ${leftovers.join(', ')}`);
@@ -83,10 +86,20 @@ function ending(code, signal) {
   return code === 0 ? '' : ` (exit code ${code})`;
 }
 
+/** The tests that ended, and the names of those that began and did not. */
 function readEvents(file) {
-  const lines = readFileSync(file, 'utf8').split('\n');
-  // A file that was killed may have cut the last line short.
-  return lines.slice(0, -1).map((line) => JSON.parse(line));
+  // None when the file did not get as far; a last line cut short when it was killed.
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
+  const tests = [];
+  const unended = [];
+  for (const { moment, ...event } of lines.map((line) => JSON.parse(line))) {
+    if (moment === 'test:dequeue') unended.push(event);
+    else if (moment === 'test:complete') {
+      const ended = unended.findIndex(({ name, line }) => name === event.name && line === event.line);
+      unended.splice(ended, ended < 0 ? 0 : 1);
+    } else tests.push(event);
+  }
+  return { tests, unended: unended.map(({ name }) => name) };
 }
 
 /** Ends what is still in the group, after a moment in which it may end by itself. */

@@ -66,6 +66,13 @@ test('a file that hangs is ended, with the tests that passed before it', async (
   assert.deepEqual(all, ['passed: a', 'failed: file ends within 2 s']);
 });
 
+test('of a file that hangs in a test, that test is named', async (t) => {
+  const body = `test('a', () => {});
+    describe('suite', () => { test('b', () => new Promise((resolve) => setTimeout(resolve, 600_000))); });`;
+  const { all } = await outcomes(t, body, 2_000);
+  assert.equal(all.at(-1), 'failed: file ends within 2 s; it was in: suite > b');
+});
+
 test('a file that hangs and ignores SIGTERM is ended as well', async (t) => {
   const body = "process.on('SIGTERM', () => {}); test('a', () => {}); setInterval(() => {}, 1000);";
   const { all } = await outcomes(t, body, 1_500);

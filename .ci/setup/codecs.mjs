@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { at, NODE, ROOT } from '../place.mjs';
+import { at, CACHE, NODE, ROOT } from '../place.mjs';
 import { builder } from './identity.mjs';
 import { bpfObjects } from './programs.mjs';
 import { SetupError } from './progress.mjs';
@@ -18,7 +18,8 @@ export const codecsStep = {
     return hash([...bpfObjects().map(({ object }) => object), ...generator]);
   },
   async run(progress) {
-    const fresh = generate(`${GENERATED}.new`, builder());
+    const folder = join(CACHE, 'gen.new');
+    const fresh = generate(folder, builder());
     mkdirSync(GENERATED, { recursive: true });
     const wanted = fresh.map((file) => join(GENERATED, basename(file)));
     for (const [index, file] of fresh.entries()) {
@@ -26,7 +27,7 @@ export const codecsStep = {
       renameSync(file, wanted[index]);
       progress.say(`codecs: ${shown(wanted[index])} is new; commit it`);
     }
-    rmSync(`${GENERATED}.new`, { recursive: true });
+    rmSync(folder, { recursive: true });
     for (const stale of filesUnder(GENERATED, (name) => name.endsWith('.ts'))) {
       if (!wanted.includes(stale)) rmSync(stale);
     }

@@ -1,5 +1,6 @@
 import { renameSync, rmSync } from 'node:fs';
-import { at, NODE } from '../place.mjs';
+import { join } from 'node:path';
+import { at, CACHE, NODE } from '../place.mjs';
 import { builder } from './identity.mjs';
 import { SetupError } from './progress.mjs';
 import { filesUnder, hash } from './stamps.mjs';
@@ -14,7 +15,7 @@ export const libraryStep = {
   inputs: () =>
     hash([...filesUnder(at('native', 'libbpf-ts', 'src'), () => true), PROJECT, at('tsconfig.json')]),
   async run(progress) {
-    const fresh = `${DIST}.new`;
+    const fresh = join(CACHE, 'libbpf-ts.new');
     rmSync(fresh, { recursive: true, force: true });
     const args = [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', PROJECT, '--outDir', fresh];
     const { code, tail } = await progress.run('tsc', NODE, args, builder());
