@@ -56,7 +56,14 @@ export function reclaim() {
     assertWritable();
     return;
   }
-  const ours = ['.cache', 'dist', 'node_modules', 'native/libbpf-ts/dist', 'src/datapath/ebpf/gen'];
+  const ours = [
+    '.cache',
+    'dist',
+    'node_modules',
+    'native/libbpf-ts/dist',
+    'native/libbpf-ts/build',
+    'src/datapath/ebpf/gen',
+  ];
   const present = ours.map((name) => at(name)).filter((path) => lstatSync(path, { throwIfNoEntry: false }));
   const foreign = present.filter((path) => hasForeign(path, uid));
   if (foreign.length > 0)
