@@ -39,11 +39,8 @@ export class Claim implements Disposable {
 
   /** @throws SHUNT_E_LAB_IN_USE */
   static take(prefix: string): Claim {
+    assertFree(prefix);
     const claim = new Claim(prefix);
-    const owner = ownerOf(claim.folder);
-    if (owner !== null) {
-      throw new ShuntError('SHUNT_E_LAB_IN_USE', `is in use by process ${owner}`, { target: prefix });
-    }
     sweep(prefix);
     mkdirSync(claim.folder, { recursive: true, mode: 0o755 });
     writeFileSync(join(claim.folder, 'owner'), `${process.pid} ${startTime(process.pid)}\n`);
@@ -54,6 +51,13 @@ export class Claim implements Disposable {
   [Symbol.dispose](): void {
     sweep(this.prefix);
   }
+}
+
+/** @throws SHUNT_E_LAB_IN_USE when a living process holds the lab of this prefix */
+export function assertFree(prefix: string): void {
+  const owner = ownerOf(remains(prefix).folder);
+  if (owner === null) return;
+  throw new ShuntError('SHUNT_E_LAB_IN_USE', `is in use by process ${owner}`, { target: prefix });
 }
 
 /** Pid of the living process that holds a lab; null when it is free or its holder is dead. */

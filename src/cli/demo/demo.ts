@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { errorReport, ShuntError } from '../../errors.ts';
 import { Lab, OTHER_PORT } from '../../lab/lab.ts';
 import { SIDECARS, type SidecarKind } from '../../lab/sidecar.ts';
@@ -10,7 +11,7 @@ import type { Bed } from './bed.ts';
 import { abortable, Interruption } from './interruption.ts';
 import { commandsToTry, printCommands, untilAborted } from './keep.ts';
 import { compareLatency, type LatencyReport } from './latency.ts';
-import { claimNode, withBpffs } from './node.ts';
+import { claimNode, withBpffs, withFolder } from './node.ts';
 import { removePins } from './pins.ts';
 import { latencyTable, tableHead, tableRow } from './render.ts';
 import type { Row } from './row.ts';
@@ -56,14 +57,15 @@ export async function runDemo(options: DemoOptions, io: Io): Promise<number> {
   const { signal } = interruption;
   const start = performance.now();
   try {
-    await claimNode(options.socket, options.bpffs);
     const report = await demonstrate(options, io, signal, start);
     if (signal.aborted && options.keep !== true) return interruption.exitCode;
     return report.ok ? 0 : 1;
   } catch (error) {
     const cause = firstCause(error, io);
-    if (signal.aborted && cause === signal.reason) return interruption.exitCode;
-    throw cause;
+    if (!signal.aborted) throw cause;
+    // An abort comes out of whatever was under way, in its own words.
+    if (!isAbort(cause)) io.note(errorReport(cause).message);
+    return interruption.exitCode;
   }
 }
 
@@ -78,6 +80,9 @@ async function demonstrate(
   const sidecar = chooseSidecar(options.sidecar, io);
   await using stack = new AsyncDisposableStack();
   stack.use(await withBpffs(bpffs, io));
+  stack.use(withFolder(dirname(socket)));
+  await claimNode(PREFIX, { cli, socket, bpffs }, io);
+  signal.throwIfAborted();
 
   io.note(`building two pods and a host outside, with ${sidecar} as sidecar; the same again for iptables`);
   const lab = stack.use(await Lab.open({ prefix: PREFIX, sidecar, pods: PODS, exitOnSignal: false, signal }));
@@ -130,6 +135,10 @@ async function demonstrate(
   if (keep) await stay(bed, agent, options, cli, io, signal);
   else io.note('taking everything down');
   return report;
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
 }
 
 /** The error that ended the demo; errors of taking it down, which came on top, are told. */

@@ -1,28 +1,44 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { AgentClient } from '../../agent/client.ts';
+import { readMeta } from '../../datapath/ebpf/inspect.ts';
 import { Pins } from '../../datapath/ebpf/pins.ts';
 import { ShuntError } from '../../errors.ts';
+import { cgroup2Mount } from '../../lab/cgroup.ts';
+import { assertFree } from '../../lab/claim.ts';
 import { run } from '../../lab/command.ts';
 import type { Io } from '../io.ts';
+import { type RemovalOptions, removePins } from './pins.ts';
 
 /**
- * Makes sure that the demo may use this node: nobody else's agent or pins are on it.
+ * Makes sure that the demo may use this node: nobody else's agent or pins are on it. Pins of a demo that was killed
+ * are removed.
  *
- * @throws SHUNT_E_NOT_ROOT, SHUNT_E_AGENT_RUNNING, SHUNT_E_DEMO_NODE_IN_USE
+ * @param prefix of the demo's test bed
+ * @throws SHUNT_E_NOT_ROOT, SHUNT_E_LAB_IN_USE, SHUNT_E_AGENT_RUNNING, SHUNT_E_DEMO_NODE_IN_USE
  */
-export async function claimNode(socket: string, bpffs: string): Promise<void> {
+export async function claimNode(prefix: string, removal: RemovalOptions, io: Io): Promise<void> {
   if (process.getuid?.() !== 0) throw new ShuntError('SHUNT_E_NOT_ROOT');
+  assertFree(prefix);
+  const { socket, bpffs } = removal;
   const pid = await agentPid(socket);
-  if (pid !== null) {
+  const stale = isDemos(bpffs, prefix);
+  if (pid !== null && !stale) {
     throw new ShuntError('SHUNT_E_AGENT_RUNNING', `an agent (pid ${pid}) answers on it`, {
       target: socket,
       fix: 'the demo needs a node of its own: stop the agent and run `shunt cleanup`, or use another machine',
     });
   }
   const { root } = new Pins(bpffs);
-  if (existsSync(root) && readdirSync(root).length > 0) {
-    throw new ShuntError('SHUNT_E_DEMO_NODE_IN_USE', undefined, { target: root });
-  }
+  if (!existsSync(root) || readdirSync(root).length === 0) return;
+  if (!stale) throw new ShuntError('SHUNT_E_DEMO_NODE_IN_USE', undefined, { target: root });
+  io.note('removing what a demo that was killed left behind');
+  await removePins(removal);
+}
+
+/** The pins are of an agent of an earlier demo: its cgroup says so. */
+function isDemos(bpffs: string, prefix: string): boolean {
+  return readMeta(bpffs)?.cgroup === join(cgroup2Mount(), prefix);
 }
 
 async function agentPid(socket: string): Promise<number | null> {
@@ -56,4 +72,10 @@ function isBpffs(path: string): boolean {
     if (holds && point.length >= best.point.length) best = { point, type };
   }
   return best.type === 'bpf';
+}
+
+/** Removes the folder afterwards, if it is not there yet: the agent makes one for its socket. */
+export function withFolder(folder: string): Disposable {
+  if (existsSync(folder)) return { [Symbol.dispose]: () => {} };
+  return { [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
 }
