@@ -30,6 +30,8 @@ export interface EnumShape {
   id: number;
   /** Undefined when anonymous. */
   name: string | undefined;
+  /** As C writes it: 'enum verdict', or a typedef's name. */
+  cName: string;
   storage: Scalar;
   /** Members are bits to be combined: the enum's name ends in `_flags`. */
   flags: boolean;
@@ -54,6 +56,7 @@ export interface StructShape {
   size: number;
   id: number;
   name: string | undefined;
+  cName: string;
   union: boolean;
   fields: readonly Field[];
 }
@@ -112,7 +115,11 @@ export class Shapes {
         return this.#array(type);
       case 'enum':
       case 'enum64':
-        return enumShape(type, type.name || typedefs.at(-1));
+        // Compilers that know no 64-bit enums in BTF (clang before 15) cut their values: the number is all there is.
+        if (type.kind === 'enum' && type.size === 8) {
+          return { kind: 'scalar', size: 8, codec: type.signed ? 'i64' : 'u64' };
+        }
+        return enumShape(type, type.name || typedefs.at(-1), nameInC(type, typedefs));
       case 'struct':
       case 'union':
         return {
@@ -120,6 +127,7 @@ export class Shapes {
           size: type.size,
           id: type.id,
           name: type.name || typedefs.at(-1),
+          cName: nameInC(type, typedefs),
           union: type.kind === 'union',
           fields: this.#fields(type, 0, type.kind === 'union'),
         };
@@ -204,7 +212,12 @@ const STORAGE: Readonly<Record<number, readonly [unsigned: Scalar, signed: Scala
   8: ['u64', 'i64'],
 };
 
-function enumShape(type: BtfOf<'enum' | 'enum64'>, name: string | undefined): EnumShape {
+function nameInC(type: BtfOf<'struct' | 'union' | 'enum' | 'enum64'>, typedefs: readonly string[]): string {
+  const keyword = type.kind === 'enum64' ? 'enum' : type.kind;
+  return type.name === '' ? (typedefs.at(-1) ?? keyword) : `${keyword} ${type.name}`;
+}
+
+function enumShape(type: BtfOf<'enum' | 'enum64'>, name: string | undefined, cName: string): EnumShape {
   const flags = name?.endsWith('_flags') ?? false;
   const storage = STORAGE[type.size]?.[type.signed && !flags ? 1 : 0];
   if (storage === undefined) throw badValue(`enum ${name ?? ''} of ${type.size} bytes`);
@@ -212,7 +225,7 @@ function enumShape(type: BtfOf<'enum' | 'enum64'>, name: string | undefined): En
   const members = flags
     ? type.values.map((member) => ({ ...member, value: BigInt.asUintN(type.size * 8, member.value) }))
     : type.values;
-  return { kind: 'enum', size: type.size, id: type.id, name, storage, flags, members };
+  return { kind: 'enum', size: type.size, id: type.id, name, cName, storage, flags, members };
 }
 
 function cType(btf: Btf, member: BtfMember): string {
@@ -242,6 +255,8 @@ export function typeText(btf: Btf, type: BtfType): string {
     case 'restrict':
     case 'type_tag':
       return typeText(btf, btf.type(type.type));
+    case 'func_proto':
+      return 'function';
     default:
       return type.name || type.kind;
   }

@@ -92,7 +92,11 @@ class Emitter {
   #constant(name: string, expression: string): string {
     if (!this.#constants.has(name)) {
       this.#constants.add(name);
-      this.blocks.push(`const ${name} = ${expression};`);
+      const line = `const ${name} = ${expression};`;
+      // Constants that follow one another stand together.
+      const last = this.blocks.at(-1);
+      if (last?.startsWith('const ')) this.blocks[this.blocks.length - 1] = `${last}\n${line}`;
+      else this.blocks.push(line);
     }
     return name;
   }
@@ -117,7 +121,7 @@ class Emitter {
       const text = shape.flags && value > 9n ? `0x${value.toString(16)}` : String(value);
       return `  ${member}: ${text}${wide ? 'n' : ''},`;
     });
-    const title = shape.name === undefined ? 'An anonymous enum' : `\`enum ${shape.name}\``;
+    const title = shape.name === undefined ? 'An anonymous enum' : `\`${shape.cName}\``;
     const lines = [
       `/** ${title}${shape.flags ? ': bits, to be combined with |' : ''}. */`,
       `export const ${name} = {`,
@@ -163,8 +167,7 @@ class Emitter {
     const name = this.#claim(shape, path);
     const at = (field: Field): string[] => [shape.name ?? path.join('_'), field.name];
     const codecs = new Map(shape.fields.map((field) => [field, this.codec(field.shape, at(field))]));
-    const keyword = shape.union ? 'union' : 'struct';
-    const title = shape.name === undefined ? `An anonymous ${keyword}` : `\`${keyword} ${shape.name}\``;
+    const title = shape.name === undefined ? `An anonymous ${shape.cName}` : `\`${shape.cName}\``;
     const note = shape.fields.some(({ overlaps }) => overlaps)
       ? ' Optional members share their place: all are read, give the one to write.'
       : '';

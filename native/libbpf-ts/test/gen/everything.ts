@@ -79,13 +79,9 @@ export const PodFlags = {
 export type PodFlags = number;
 
 const chars16 = codec.chars(16);
-
 const u32Array3 = codec.array(codec.u32, 3);
-
 const u8Bits0To3 = codec.bits(codec.u8, 0, 3);
-
 const u32Bits11To24 = codec.bits(codec.u32, 11, 13);
-
 const bytes4 = codec.bytes(4);
 
 /** An anonymous union, 8 bytes. Optional members share their place: all are read, give the one to write. */
