@@ -48,7 +48,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
   const cgroup = resolveCgroup(options.cgroup);
-  const snapshots = watchPodFiles(options.pods, { signal: ended })[Symbol.asyncIterator]();
+  // Whatever ends this function ends the watchers with it.
+  await using snapshots = watchPodFiles(options.pods, { signal: ended });
   const first = await snapshots.next();
   if (first.done === true) return;
 

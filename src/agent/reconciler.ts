@@ -104,7 +104,9 @@ export class Reconciler {
       return { desire, held: workload, error: null };
     } catch (error) {
       if (!(error instanceof ShuntError)) throw error;
-      return this.#failed(desire, held, error, earlier);
+      // An adopted pod that could not be taken over is still in force.
+      const inForce = held ?? (this.#datapath.isEnrolled(workload.netns.cookie) ? workload : null);
+      return this.#failed(desire, inForce, error, earlier);
     }
   }
 

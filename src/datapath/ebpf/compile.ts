@@ -26,11 +26,11 @@ export function builtObjects(): string {
  * Compiles every program.
  *
  * @param into directory to write the objects to; made where it is missing
+ * @param source directory of the *.bpf.c files
  * @returns the directory
  * @throws SHUNT_E_COMPILE with clang's own words
  */
-export async function compileObjects(into: string): Promise<string> {
-  const source = join(packageRoot(), 'bpf');
+export async function compileObjects(into: string, source = join(packageRoot(), 'bpf')): Promise<string> {
   mkdirSync(into, { recursive: true, mode: 0o700 });
   for (const file of readdirSync(source).filter((name) => name.endsWith('.bpf.c'))) {
     const output = join(into, file.replace(/\.c$/, '.o'));

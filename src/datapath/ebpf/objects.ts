@@ -179,6 +179,8 @@ export function checkLayout(pins: Pins): void {
     return fail(`layout ${meta.layout} by version ${meta.agent_version}, this is layout ${LAYOUT_VERSION}`);
   } catch (cause) {
     if (!(cause instanceof BpfError)) throw cause;
+    // What keeps us from reading says nothing of what is there.
+    if (cause.code === 'EPERM' || cause.code.startsWith('LIBBPF_')) throw loadError(cause, path);
     return fail(`meta cannot be read: ${cause.message}`, cause);
   }
 }

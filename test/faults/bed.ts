@@ -1,0 +1,145 @@
+/** A lab with two pods, and agents that are started, killed and refused on it. */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PodReport, StatusReport } from '../../src/agent/api.ts';
+import { AgentClient } from '../../src/agent/client.ts';
+import { ShuntError } from '../../src/errors.ts';
+import { attempt, type CommandResult } from '../../src/lab/command.ts';
+import { until } from '../../src/lab/deadline.ts';
+import { APP_PORT } from '../../src/lab/host.ts';
+import { Lab } from '../../src/lab/lab.ts';
+import { LabProcess } from '../../src/lab/process.ts';
+
+const CLI = [process.execPath, '--conditions=source', join(import.meta.dirname, '../../src/cli/main.ts')] as const;
+
+export interface LogLine {
+  event?: string;
+  [field: string]: unknown;
+}
+
+export class FaultBed implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly bpffs: string;
+  readonly socket: string;
+  readonly client: AgentClient;
+  #agent: LabProcess | null = null;
+
+  private constructor(lab: Lab, bpffs: string) {
+    this.lab = lab;
+    this.bpffs = bpffs;
+    this.socket = join(lab.folder, 'agent.sock');
+    this.client = new AgentClient(this.socket);
+  }
+
+  static async open(name: string): Promise<FaultBed> {
+    const prefix = `shunt-${name}${process.pid}`;
+    const pods = ['a', 'b'].map((pod) => ({ name: pod, capture: 'shunt' as const }));
+    const lab = await Lab.open({ prefix, sidecar: 'haproxy', pods });
+    const bpffs = join('/sys/fs/bpf', prefix);
+    mkdirSync(bpffs);
+    return new FaultBed(lab, bpffs);
+  }
+
+  /** Command line of an agent on this bed; later options win. */
+  agentArgv(...more: string[]): [string, ...string[]] {
+    const { lab, bpffs, socket } = this;
+    const own = ['--pods', lab.manifests, '--cgroup', lab.cgroup, '--bpffs', bpffs, '--socket', socket];
+    return [...CLI, 'agent', ...own, ...more];
+  }
+
+  /** Runs any command of the CLI on this bed to its end. */
+  cli(...args: string[]): Promise<CommandResult> {
+    return attempt([...CLI, ...args, '--bpffs', this.bpffs, '--socket', this.socket]);
+  }
+
+  /** Runs an agent that is to refuse; one that does not is ended, and its exit code is 124. */
+  refused(argv: readonly string[]): Promise<CommandResult> {
+    return attempt(['timeout', '30', ...argv]);
+  }
+
+  /** Starts the bed's agent, without waiting. */
+  async launch(...more: string[]): Promise<LabProcess> {
+    const [file, ...args] = this.agentArgv(...more);
+    this.#agent = await LabProcess.start('agent', [file, ...args], { logFile: this.logFile });
+    return this.#agent;
+  }
+
+  /** Starts the bed's agent and waits until its API answers. */
+  async start(...more: string[]): Promise<StatusReport> {
+    const agent = await this.launch(...more);
+    return until(
+      async () => {
+        agent.assertRunning();
+        return this.client.status().catch(unlessDown);
+      },
+      { what: 'the agent', timeoutMs: 30_000 },
+    );
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    await this.#agent?.stop(signal, 10_000);
+    this.#agent = null;
+  }
+
+  get logFile(): string {
+    return join(this.lab.folder, 'agent.log');
+  }
+
+  log(): LogLine[] {
+    const lines = readFileSync(this.logFile, 'utf8').split('\n');
+    return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+  }
+
+  /** Puts a manifest beside the lab's own; waits until `seen` holds of the agent's status and pods. */
+  async write(
+    file: string,
+    text: string,
+    seen: (status: StatusReport, pods: PodReport[]) => boolean,
+  ): Promise<{ status: StatusReport; pods: PodReport[] }> {
+    writeFileSync(join(this.lab.manifests, file), text);
+    return this.settled(seen);
+  }
+
+  read(file: string): string {
+    return readFileSync(join(this.lab.manifests, file), 'utf8');
+  }
+
+  async remove(file: string, seen: (status: StatusReport, pods: PodReport[]) => boolean): Promise<void> {
+    rmSync(join(this.lab.manifests, file));
+    await this.settled(seen);
+  }
+
+  async settled(
+    seen: (status: StatusReport, pods: PodReport[]) => boolean,
+  ): Promise<{ status: StatusReport; pods: PodReport[] }> {
+    return until(
+      async () => {
+        const [status, pods] = [await this.client.status(), await this.client.pods()];
+        return seen(status, pods) ? { status, pods } : undefined;
+      },
+      { what: 'the agent to take the change', timeoutMs: 15_000, everyMs: 50 },
+    );
+  }
+
+  /** True when a connection from pod a to pod b goes through both sidecars, by what both ends see. */
+  async redirected(): Promise<boolean> {
+    const [a, b] = [this.lab.pod('a'), this.lab.pod('b')];
+    const client = await a.client();
+    await using connection = await client.connect({ host: b.address(4), port: APP_PORT });
+    const who = await connection.who();
+    // The application of b is reached by b's own sidecar, from the passthrough address.
+    return who.name === 'b' && who.peer.startsWith('127.0.0.6:') && connection.remote === `${b.address(4)}:${APP_PORT}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop('SIGKILL');
+    await this.cli('cleanup');
+    await this.lab[Symbol.asyncDispose]();
+    rmSync(this.bpffs, { recursive: true, force: true });
+  }
+}
+
+function unlessDown(error: unknown): undefined {
+  if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return undefined;
+  throw error;
+}
