@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -134,4 +134,34 @@ test('what is no network namespace is refused: a file, a directory, a FIFO, anot
 test('our own network namespace is refused', () => {
   assert.throws(() => resolveNetns('/proc/self/ns/net'), code('SHUNT_E_NETNS_HOST'));
   assert.throws(() => resolveNetns(`/proc/${process.ppid}/ns/net`), code('SHUNT_E_NETNS_HOST'));
+});
+
+/** Runs a program in a process of its own, with this module's exports and the namespace's path. */
+function program(path: string, text: string) {
+  const module = JSON.stringify(new URL('./netns.ts', import.meta.url).href);
+  const script = `const { inNetns, resolveNetns } = await import(${module}); const path = ${JSON.stringify(path)}; ${text}`;
+  return spawnSync(process.execPath, ['--conditions=source', '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
+}
+
+test('a process that cannot come back from a namespace ends, since it would act on the wrong network', () => {
+  using netns = testNetns('lost');
+  // Without capabilities the way back is closed.
+  const { signal, stderr, stdout } = program(
+    netns.path,
+    "inNetns(path, () => { process.setuid(65534) }); console.log('went on')",
+  );
+  assert.equal(signal, 'SIGABRT');
+  assert.match(stderr, /cannot leave network namespace .*EPERM/);
+  assert.equal(stdout, '');
+});
+
+test('without the capabilities, a namespace is refused for want of rights', () => {
+  using netns = testNetns('rights');
+  const { stdout } = program(
+    netns.path,
+    'process.setuid(65534); try { resolveNetns(path) } catch (error) { console.log(error.code) }',
+  );
+  assert.equal(stdout.trim(), 'SHUNT_E_NOT_ROOT');
 });
