@@ -63,7 +63,7 @@ export const LAYERS = [
 /** Packages that only the layers naming them may import. */
 const CONFINED = ['koffi', 'commander', 'pino'];
 /** What tests beside the code may use besides their layer's own. */
-const FOR_TESTS = ['lab', 'test', 'agent', 'ebpf', 'version'];
+const FOR_TESTS = ['lab', 'test', 'agent', 'ebpf', 'libbpf-ts', 'version'];
 /** Built-in modules that only compute; of node:net these names do. */
 const PURE_BUILTINS = ['node:util', 'node:path', 'node:url', 'node:buffer', 'node:crypto', 'node:assert'];
 const PURE_OF_NET = ['isIP', 'isIPv4', 'isIPv6', 'BlockList', 'SocketAddress'];

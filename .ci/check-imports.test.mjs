@@ -23,6 +23,7 @@ const CASES = [
     'only src/datapath/ebpf imports libbpf-ts',
   ],
   ['src/cli/map.ts', "import { BpfMap } from 'libbpf-ts';", 'only src/datapath/ebpf imports libbpf-ts'],
+  ['src/cli/map.test.ts', "import { BpfMap } from 'libbpf-ts';", undefined],
   ['src/cli/map.ts', "await import('libbpf-ts');", 'only src/datapath/ebpf imports libbpf-ts'],
   [
     'src/datapath/ebpf/a.ts',

@@ -10,6 +10,7 @@ export const PACKAGES = [
   { name: 'iproute2', use: 'data plane' },
   { name: 'iptables', use: 'data plane' },
   { name: 'util-linux', use: 'data plane' },
+  { name: 'mount', use: 'data plane' },
   { name: 'procps', use: 'data plane' },
   { name: 'kmod', use: 'data plane' },
   { name: 'curl', use: 'data plane' },
