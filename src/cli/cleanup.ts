@@ -3,14 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import * as v from 'valibot';
 import { AgentClient } from '../agent/client.ts';
 import { lockPins } from '../agent/lock.ts';
-import {
-  drainAcceleration,
-  findPins,
-  type Leftover,
-  type Pin,
-  removePin,
-  waitClean,
-} from '../datapath/ebpf/cleanup.ts';
+import { drainAcceleration, type Leftover, removePin, waitClean } from '../datapath/ebpf/cleanup.ts';
+import { findPins, type Pin } from '../datapath/ebpf/pin_tree.ts';
 import { Pins } from '../datapath/ebpf/pins.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import type { Context } from './context.ts';
@@ -26,7 +20,7 @@ const AGENT_GONE_MS = 1_000;
 /** For readers of accelerated connections. */
 const DRAIN_MS = 1_000;
 /** The kernel's work queues take milliseconds; a busy node a few seconds. */
-const KERNEL_FREE_MS = 10_000;
+const KERNEL_FREE_MS = 5_000;
 
 interface Removal {
   kind: Pin['kind'] | 'agent' | 'socket';

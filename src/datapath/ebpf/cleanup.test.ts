@@ -6,11 +6,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Link } from 'libbpf-ts';
 import { type TestBpffs, testBpffs } from '../../../test/fixtures/bpffs.ts';
 import { testCgroup, testNetns } from '../../../test/fixtures/kernel.ts';
-import { findLeftovers, findPins, type Leftover, removePin, waitClean } from './cleanup.ts';
+import { findLeftovers, type Leftover, removePin, waitClean } from './cleanup.ts';
 import { builtObjects } from './compile.ts';
 import { PodFlags } from './gen/connect.ts';
 import { listOwnPrograms, listPinnedLinks, listPinnedMaps, readMeta, readPods } from './inspect.ts';
 import { type NodeObjects, Objects } from './objects.ts';
+import { findPins } from './pin_tree.ts';
 import { Pins } from './pins.ts';
 
 const SIZES = { pods: 16, policies: 16, rules: 64, handshakes: 64, connections: 64 };

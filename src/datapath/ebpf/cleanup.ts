@@ -2,18 +2,14 @@
  * Takes everything of ours out of the kernel, and proves that it is gone. Needs no agent and no compiled objects: it
  * goes by the pins, and for the proof by what the kernel lists.
  */
-import { type Dirent, readdirSync, readFileSync, readlinkSync, rmdirSync, unlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmdirSync, unlinkSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BpfError, Link, listLinks, listMaps, listPrograms } from 'libbpf-ts';
 import * as v from 'valibot';
+import { findHolders } from './holders.ts';
+import { findPins, type Pin } from './pin_tree.ts';
 import { type MapEntry, PinnedMap } from './pinned_map.ts';
 import { KERNEL_PREFIX, Pins } from './pins.ts';
-
-export interface Pin {
-  kind: 'link' | 'map' | 'directory' | 'other';
-  path: string;
-}
 
 /** Something of ours that the kernel still has. */
 export interface Leftover {
@@ -21,29 +17,8 @@ export interface Leftover {
   /** Kernel id; null for a pin. */
   id: number | null;
   name: string;
-  /** What keeps it, as far as can be seen: processes that hold it open. */
+  /** What keeps it, as far as can be seen: processes that hold it open, pins. */
   heldBy: string[];
-}
-
-/**
- * All pins in the order in which to remove them: attachments before the maps their programs read, pods' before the
- * node's, directories when they are empty.
- */
-export function findPins(bpffs: string): Pin[] {
-  const pins = new Pins(bpffs);
-  const found = walk(pins.root);
-  const order = (pin: Pin): number => {
-    if (pin.kind === 'directory') return 4;
-    if (pin.path.startsWith(`${pins.podsRoot}/`)) return 0;
-    return { link: 1, other: 2, map: 3 }[pin.kind];
-  };
-  const kindOf = (path: string): Pin['kind'] => {
-    if (path.startsWith(`${pins.links}/`) || path.startsWith(`${pins.podsRoot}/`)) return 'link';
-    return path.startsWith(`${pins.maps}/`) ? 'map' : 'other';
-  };
-  return found
-    .map(({ path, directory }): Pin => ({ kind: directory ? 'directory' : kindOf(path), path }))
-    .sort((a, b) => order(a) - order(b) || depth(b.path) - depth(a.path) || (a.path < b.path ? -1 : 1));
 }
 
 /**
@@ -80,19 +55,29 @@ export function findLeftovers(bpffs: string): Leftover[] {
   return leftovers;
 }
 
+/** Longer than the kernel's work queues take when the machine is not busy. */
+const SETTLE_MS = 300;
+
 /**
- * Waits until nothing is left, or the time is up: the kernel frees programs and maps some milliseconds after their
- * last reference went, from a work queue.
+ * Waits until nothing is left, or what is left is held by somebody, or the time is up: the kernel frees programs and
+ * maps some milliseconds after their last reference went, from a work queue.
  *
- * @returns what is left then, with the processes that hold it; empty when the node is clean
+ * @returns what is left then, with what holds it; empty when the node is clean
  */
 export async function waitClean(bpffs: string, timeoutMs: number): Promise<Leftover[]> {
-  const end = performance.now() + timeoutMs;
+  const start = performance.now();
   for (let pauseMs = 5; ; pauseMs = Math.min(pauseMs * 2, 200)) {
     const left = findLeftovers(bpffs);
     if (left.length === 0) return [];
-    // Pins do not go by themselves.
-    if (performance.now() >= end || left.every(({ kind }) => kind === 'pin')) return withHolders(left);
+    const waitedMs = performance.now() - start;
+    const pinned = left.some(({ kind }) => kind === 'pin');
+    if (pinned || waitedMs >= SETTLE_MS || waitedMs >= timeoutMs) {
+      const holders = findHolders();
+      for (const item of left) item.heldBy = [...(holders.get(`${item.kind} ${item.id}`) ?? [])];
+      const explained = left.every(({ kind, heldBy }) => kind === 'pin' || heldBy.length > 0);
+      // Our own pins do not go by themselves, nor does what hangs on them.
+      if (pinned || explained || waitedMs >= timeoutMs) return left;
+    }
     await delay(pauseMs);
   }
 }
@@ -137,67 +122,6 @@ function detach(path: string): void {
   } finally {
     link.close();
   }
-}
-
-/** Descriptors that name their object in /proc/PID/fdinfo. */
-const FD_KINDS = [
-  { target: /^anon_inode:bpf-prog$/, line: /^prog_id:\s*(\d+)$/m, kind: 'program' },
-  { target: /^anon_inode:bpf-map$/, line: /^map_id:\s*(\d+)$/m, kind: 'map' },
-  { target: /^anon_inode:bpf[-_]link$/, line: /^link_id:\s*(\d+)$/m, kind: 'link' },
-] as const;
-
-function withHolders(left: Leftover[]): Leftover[] {
-  const holders = new Map<string, Set<string>>();
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    for (const object of openObjects(pid)) {
-      const names = holders.get(object) ?? new Set();
-      names.add(`${commandOf(pid)}[${pid}]`);
-      holders.set(object, names);
-    }
-  }
-  return left.map((item) => ({ ...item, heldBy: [...(holders.get(`${item.kind} ${item.id}`) ?? [])] }));
-}
-
-function openObjects(pid: string): string[] {
-  return readable(() => readdirSync(`/proc/${pid}/fd`), []).flatMap((fd) => {
-    const target = readable(() => readlinkSync(`/proc/${pid}/fd/${fd}`), '');
-    const kind = FD_KINDS.find((candidate) => candidate.target.test(target));
-    if (kind === undefined) return [];
-    const id = kind.line.exec(readable(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'), ''))?.[1];
-    return id === undefined ? [] : [`${kind.kind} ${id}`];
-  });
-}
-
-/** A process may end, or close a file, while we look: what it held is then gone too. */
-function readable<T>(read: () => T, gone: T): T {
-  try {
-    return read();
-  } catch {
-    return gone;
-  }
-}
-
-function commandOf(pid: string): string {
-  return readable(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim(), 'ended');
-}
-
-function walk(directory: string): { path: string; directory: boolean }[] {
-  let entries: Dirent[];
-  try {
-    entries = readdirSync(directory, { withFileTypes: true });
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
-  const below = entries.flatMap((entry) => {
-    const path = join(directory, entry.name);
-    return entry.isDirectory() ? walk(path) : [{ path, directory: false }];
-  });
-  return [...below, { path: directory, directory: true }];
-}
-
-function depth(path: string): number {
-  return path.split('/').length;
 }
 
 function ignoreMissing(act: () => void): void {

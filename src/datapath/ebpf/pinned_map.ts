@@ -77,6 +77,7 @@ export class PinnedMap implements Disposable {
    * @throws SHUNT_E_MAP_KEY, SHUNT_E_MAP_NOT_WALKABLE
    */
   get(text: string): MapEntry | undefined {
+    this.#walk(() => this.#map.keys());
     const key = this.#parseKey(text);
     const value = this.#walk(() => this.#map.get(key));
     return value === undefined ? undefined : { key: showAddresses(key), value: showAddresses(value) };
