@@ -103,6 +103,7 @@ const LIBBPF = {
   bpf_map_delete_batch: f('int', ['int', 'void *', 'void *', 'void *']),
 
   bpf_prog_load: f('int', ['int', 'str', 'str', 'void *', 'size_t', 'void *']),
+  bpf_prog_test_run_opts: f('int', ['int', 'void *']),
   bpf_prog_attach: f('int', ['int', 'int', 'int', 'uint32_t']),
   bpf_prog_detach2: f('int', ['int', 'int', 'int']),
   bpf_link_create: f('int', ['int', 'int', 'int', 'void *']),
