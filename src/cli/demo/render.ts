@@ -9,7 +9,7 @@ import type { Row } from './row.ts';
  * scenarios can give. The look is that of every other table.
  */
 const COLUMNS = [
-  { head: 'SCENARIO', width: 23 },
+  { head: 'SCENARIO', width: 24 },
   { head: 'ACCEPTED BY', width: 27 },
   { head: 'ORIGINAL DST', width: 20 },
   { head: 'GETPEERNAME', width: 23 },
