@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -106,8 +114,11 @@ test('a thousand visits leave no descriptor open and read the right tables', () 
   for (let round = 0; round < 500; round++) {
     assert.ok(inNetns(one.path, table).includes('10.1.0.1'));
     assert.ok(inNetns(two.path, table).includes('10.2.0.1'));
+    resolveNetns(one.path);
   }
-  assert.equal(descriptors(), before);
+  // Fewer is fine: pipes of an earlier test may have closed meanwhile.
+  const after = descriptors();
+  assert.ok(after <= before, `${after} descriptors, ${before} before`);
 });
 
 test('a path that is not there is refused', () => {
