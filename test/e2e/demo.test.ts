@@ -134,7 +134,7 @@ it('keeps everything running with --keep, and its printed commands do what they 
   const demo = startDemo('--sidecar', 'haproxy', '--no-latency', '--keep');
   await demo.says('err', /(until Ctrl-C)/);
   const sh = async (command: string) => {
-    const result = await attempt(['sh', '-c', command]);
+    const result = await attempt(['sh', '-c', `${name}\n${command}`]);
     assert.equal(result.code, 0, `${command}\n${result.stdout}${result.stderr}`);
     return result.stdout;
   };
@@ -143,6 +143,7 @@ it('keeps everything running with --keep, and its printed commands do what they 
     return section?.trim().split('\n').slice(1) ?? [];
   };
 
+  const [name = 'false'] = printed(/a name for this CLI/);
   for (const command of printed(/no iptables rule/)) assert.equal(await sh(command), '');
   const dump =
     printed(/what the agent holds/).find((command) => command.includes('map dump pods')) ?? 'false';
@@ -164,7 +165,7 @@ it('keeps everything running with --keep, and its printed commands do what they 
   assert.match(second.said.err, /SHUNT_E_LAB_IN_USE/);
 
   const [restart = 'false'] = printed(/start it again/);
-  const agent = spawn('sh', ['-c', `exec ${restart}`], { stdio: 'ignore' });
+  const agent = spawn('sh', ['-c', `${name}\n${restart}`], { stdio: 'ignore' });
   const gone = once(agent, 'exit');
   const status = await until(() => new AgentClient(SOCKET).status().catch(() => undefined), {
     what: 'the agent',

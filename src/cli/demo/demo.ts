@@ -167,7 +167,7 @@ async function stay(
   io: Io,
   signal: AbortSignal,
 ): Promise<void> {
-  printCommands(commandsToTry(bed, agent, { cli: cli.join(' '), socket, bpffs }), io);
+  printCommands(commandsToTry(bed, agent, { cli, socket, bpffs }), io);
   io.note('it stays like this until Ctrl-C');
   await untilAborted(signal);
 }

@@ -5,8 +5,8 @@ import { type AgentProcess, agentArguments } from './agent_process.ts';
 import type { Bed } from './bed.ts';
 
 export interface KeepOptions {
-  /** How the CLI is run, as typed in a shell. */
-  cli: string;
+  /** How the CLI is run. */
+  cli: readonly string[];
   socket: string;
   bpffs: string;
 }
@@ -22,18 +22,24 @@ export function commandsToTry(
   const at = defaultsLeftOut(socket, bpffs);
   const rules = [a, b].map((pod) => `nsenter --net=${pod.netns.path} sh -c 'iptables-save; ip6tables-save'`);
   return [
+    ['in another terminal, as root: a name for this CLI', [`shunt() { ${cli.map(quoted).join(' ')} "$@"; }`]],
     ['no iptables rule in either pod', rules],
     [
       'what the agent holds',
-      [`${cli} status${at}`, `${cli} pod list${at}`, `${cli} map dump pods -o json${at}`],
+      [`shunt status${at}`, `shunt pod list${at}`, `shunt map dump pods -o json${at}`],
     ],
     ['from pod a to pod b, through both sidecars', [curl(b.address(4))]],
     ['from pod a to the outside host', [curl(outside.address(4))]],
     ['kill the agent; then the curls above still work', [`kill -9 ${agent.pid}`]],
-    ['start it again: it adopts what is pinned', [`${cli} ${agentArguments(lab, socket, bpffs).join(' ')}`]],
-    ['take Shunt off the node, and prove it', [`${cli} cleanup${at} && ${cli} cleanup --verify${at}`]],
+    ['start it again: it adopts what is pinned', [`shunt ${agentArguments(lab, socket, bpffs).join(' ')}`]],
+    ['take Shunt off the node, and prove it', [`shunt cleanup${at} && shunt cleanup --verify${at}`]],
     ['logs and manifests', [`ls ${lab.folder} ${lab.manifests}`]],
   ];
+}
+
+/** A word of a POSIX shell. */
+function quoted(word: string): string {
+  return /^[\w./=:-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 function defaultsLeftOut(socket: string, bpffs: string): string {
