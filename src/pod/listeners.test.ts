@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { fstatSync } from 'node:fs';
 import { type AddressInfo, Server } from 'node:net';
 import { test } from 'node:test';
@@ -172,4 +172,31 @@ test('the same port in another namespace is not looked at', async () => {
     dupListeners({ netns: resolveNetns(netns.path), cgroup: null, port: 15001, uids: [1337] }),
     [],
   );
+});
+
+test('without the right to look into the sidecar, the error says which right is missing', async () => {
+  using netns = testNetns('i');
+  using cgroup = testCgroup('i');
+  await using sidecar = await testProcess(listenOn({ host: '::', port: 15006 }), {
+    netns,
+    cgroup,
+    uid: 1337,
+  });
+  const url = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
+  const script = `
+    const { dupListeners } = await import(${url('./listeners.ts')});
+    const { resolveNetns } = await import(${url('./netns.ts')});
+    const { resolveCgroup } = await import(${url('./cgroup.ts')});
+    const netns = resolveNetns(${JSON.stringify(netns.path)});
+    const cgroup = resolveCgroup(${JSON.stringify(cgroup.path)});
+    try { dupListeners({ netns, cgroup, port: 15006, uids: [] }); } catch (error) { console.log(JSON.stringify(error)); }`;
+  const node = [process.execPath, '--conditions=source', '--input-type=module', '-e', script];
+  const { stdout } = spawnSync('setpriv', ['--bounding-set=-sys_ptrace', ...node], { encoding: 'utf8' });
+  const error: unknown = JSON.parse(stdout);
+  assert.ok(
+    typeof error === 'object' && error !== null && 'code' in error && 'fix' in error && 'target' in error,
+  );
+  assert.equal(error.code, 'SHUNT_E_LISTENER_TAKE');
+  assert.equal(error.target, `process ${sidecar.pid}`);
+  assert.match(String(error.fix), /CAP_SYS_PTRACE/);
 });
