@@ -126,7 +126,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   await Promise.all([
     watchManifests(snapshots, reconcile, log),
     reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
-    tellEvents(datapath, reconciler, log, ended),
+    tellEvents(datapath, reconciler, reconcile, log, ended),
     datapath.runAcceleration(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
     server.closed,
   ]);
@@ -171,10 +171,14 @@ async function reconcilePeriodically(
   }
 }
 
-/** Kernel events as log lines, repeats limited; a refusal for want of a listener looks for one at once. */
+/**
+ * Kernel events as log lines, repeats limited. A refusal for want of a listener looks for one at once; a claim to be the
+ * sidecar looks whether its container has a new cgroup.
+ */
 async function tellEvents(
   datapath: EbpfDatapath,
   reconciler: Reconciler,
+  reconcile: () => Promise<ReconcileReport>,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
@@ -183,13 +187,14 @@ async function tellEvents(
     const workload = reconciler.workloadOf(event.netns);
     const pod = workload === undefined ? null : labelOf(workload);
     const repeats = limiter.admit(`${event.kind} ${event.netns}`);
-    if (repeats !== null) log.warn({ ...fields(event), pod, repeats }, `kernel event: ${event.kind}`);
-    if (event.kind === 'inbound-refused' && workload !== undefined && repeats !== null) {
-      try {
-        datapath.recapture(workload);
-      } catch (error) {
-        log.warn({ err: error, pod }, 'cannot look for listeners');
-      }
+    if (repeats === null) continue;
+    log.warn({ ...fields(event), pod, repeats }, `kernel event: ${event.kind}`);
+    if (workload === undefined) continue;
+    try {
+      if (event.kind === 'inbound-refused') datapath.recapture(workload);
+      if (event.kind === 'impersonation') await reconcile();
+    } catch (error) {
+      log.warn({ err: error, pod }, `cannot act on kernel event: ${event.kind}`);
     }
   }
 }

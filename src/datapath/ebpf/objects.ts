@@ -34,7 +34,7 @@ export const DEFAULT_SIZES: Sizes = {
   pods: 512,
   policies: 512,
   rules: 131_072,
-  handshakes: 65_536,
+  handshakes: 16_384,
   connections: 65_536,
 };
 

@@ -16,10 +16,12 @@ const NO_ADDRESS: Addr = { bytes: new Uint8Array(16) };
  */
 export function podValue(workload: Workload, policy: number): Pod {
   const { ip4, ip6, sidecarCgroup, acceleration } = workload;
+  const level = sidecarCgroup === null ? 0 : cgroupLevel(sidecarCgroup);
   let flags = 0;
   if (ip4 !== null) flags |= PodFlags.POD_HAS_IP4;
   if (ip6 !== null) flags |= PodFlags.POD_HAS_IP6;
-  if (sidecarCgroup !== null) flags |= PodFlags.POD_CGROUP_KNOWN;
+  // Level 0 would be the root, where every process is: then uid and gid decide alone.
+  if (level > 0) flags |= PodFlags.POD_CGROUP_KNOWN;
   if (acceleration !== 'off') flags |= PodFlags.POD_ACCEL_OUTBOUND;
   if (acceleration === 'full') flags |= PodFlags.POD_ACCEL_FULL;
   return {
@@ -29,7 +31,7 @@ export function podValue(workload: Workload, policy: number): Pod {
     outbound_port: workload.policy.ports.outbound,
     inbound_port: workload.policy.ports.inbound,
     flags,
-    sidecar_cgroup_level: sidecarCgroup === null ? 0 : cgroupLevel(sidecarCgroup),
+    sidecar_cgroup_level: level,
     sidecar_cgroup: sidecarCgroup?.id ?? 0n,
   };
 }
