@@ -1,8 +1,9 @@
 /** Agents that end at any moment: nothing breaks, nothing bypasses, and the next one takes over what it finds. */
 import assert from 'node:assert/strict';
-import { renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { FaultBed } from './bed.ts';
 
@@ -57,6 +58,24 @@ describe('agents that are killed', () => {
     assert.deepEqual(status.adopted, { links: 8, pods: 2 });
     assert.deepEqual(status.drift.repaired, []);
     assert.deepEqual(status.drift.outstanding, []);
+    await bed.stop();
+  });
+
+  it("take a sidecar back whose container restarted in a new cgroup", async () => {
+    await bed.start();
+    const pod = bed.lab.pod('b');
+    const { cgroup } = pod.place('sidecar');
+    assert.ok(cgroup);
+    await pod.sidecar.stop();
+    const before = statSync(cgroup).ino;
+    rmdirSync(cgroup);
+    mkdirSync(cgroup);
+    assert.notEqual(statSync(cgroup).ino, before);
+    await pod.sidecar.start();
+    // Until the agent has looked, the new container is not known and its traffic is refused or captured, never passed.
+    await until(async () => (await bed.redirected().catch(() => false)) || undefined, {
+      what: 'the sidecar to be known again',
+    });
     await bed.stop();
   });
 
