@@ -26,6 +26,8 @@ export interface Chunk {
 const FIRST_BATCH = 256;
 const LARGEST_BATCH = 8192;
 const CHUNK_BYTES = 1 << 20;
+/** Times to try again at one place. */
+const MOST_INTERRUPTIONS = 64;
 
 /** Entries read in one system call when the caller does not say. */
 function defaultBatch({ keySize, valueBytes }: DumpShape): number {
@@ -67,6 +69,7 @@ function* dumpByBatch(shape: DumpShape, batch?: number): Generator<Chunk, boolea
   let position = new Uint8Array(Math.max(8, shape.keySize));
   let next = new Uint8Array(position.length);
   let started = false;
+  let interruptions = 0;
   const count = new Uint32Array(1);
   for (;;) {
     count[0] = capacity;
@@ -86,13 +89,20 @@ function* dumpByBatch(shape: DumpShape, batch?: number): Generator<Chunk, boolea
       chunk = chunkOf(shape, capacity);
       continue;
     }
-    if (code !== undefined && code !== 'ENOENT') {
+    // EINTR: entries vanished under the kernel three times in a row (tries and arrays). What it has is good.
+    const interrupted = code === 'EINTR' && interruptions < MOST_INTERRUPTIONS;
+    if (code !== undefined && code !== 'ENOENT' && !interrupted) {
       if (!started && noBatch(result)) return false;
       throw errnoError(result, 'dump', shape.target);
     }
     chunk.count = count[0];
     if (chunk.count > 0) yield chunk;
     if (code === 'ENOENT') return true; // the end
+    if (interrupted && chunk.count === 0) {
+      interruptions++;
+      continue;
+    }
+    interruptions = 0;
     [position, next] = [next, position];
     started = true;
     if (capacity < largest) {

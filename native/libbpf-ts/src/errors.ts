@@ -192,6 +192,7 @@ export interface BpfErrorOptions {
   hint?: string | undefined;
   log?: VerifierLog | undefined;
   mismatch?: MapMismatch | undefined;
+  messages?: readonly string[] | undefined;
   cause?: unknown;
 }
 
@@ -208,6 +209,8 @@ export class BpfError extends Error {
   readonly log: VerifierLog | undefined;
   /** Set when a load failed because a pinned map has another shape. */
   readonly mismatch: MapMismatch | undefined;
+  /** What libbpf printed during an open or load, line by line; empty for everything else. */
+  readonly messages: readonly string[];
 
   constructor(options: BpfErrorOptions) {
     const { op, target, code, detail } = options;
@@ -223,6 +226,7 @@ export class BpfError extends Error {
     this.hint = options.hint ?? hintFor(op, code);
     this.log = options.log;
     this.mismatch = options.mismatch;
+    this.messages = options.messages ?? [];
   }
 }
 

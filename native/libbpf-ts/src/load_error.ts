@@ -54,6 +54,7 @@ export function loadError(failure: {
       detail: `the map pinned at ${difference.path} has another shape: found ${difference.found}, expected ${difference.expected}`,
       hint: 'remove the pin, or migrate its entries to a new map before loading',
       mismatch: difference,
+      messages: said,
     });
   }
   if (verifier !== undefined) {
@@ -63,11 +64,13 @@ export function loadError(failure: {
     return errnoError(result, 'load', `program ${program}`, {
       detail: others > 0 ? `${verdict} (${others} lines omitted)` : verdict,
       log,
+      messages: said,
     });
   }
   const subject = said.map(subjectOf).find((found) => found !== undefined);
-  const detail = said.find((line) => subjectOf(line) !== undefined) ?? said.at(-1);
-  return errnoError(result, 'load', subject ?? `object ${object}`, detail === undefined ? {} : { detail });
+  const causes = said.filter((line) => !line.startsWith('failed to load object'));
+  const detail = causes.find((line) => subjectOf(line) !== undefined) ?? causes.at(-1);
+  return errnoError(result, 'load', subject ?? `object ${object}`, { detail, messages: said });
 }
 
 /** libbpf begins its complaints with what they are about. */
@@ -79,6 +82,5 @@ function subjectOf(line: string): string | undefined {
 
 /** The errno of a failed open, whose NULL result has no room for one. */
 export function openError(errno: number, object: string, said: readonly string[]): BpfError {
-  const detail = said.at(-1);
-  return errnoError(errno, 'open object', object, detail === undefined ? {} : { detail });
+  return errnoError(errno, 'open object', object, { detail: said.at(-1), messages: said });
 }

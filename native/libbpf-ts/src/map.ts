@@ -227,11 +227,13 @@ export abstract class TypedMap<K, V> extends KernelMap {
     const done = new Uint32Array([count]);
     const options = new BigUint64Array([24n, BigInt(flag), 0n]); // struct bpf_map_batch_opts
     const result = libbpf.bpf_map_update_batch(this.fd, batch.keys, batch.values, done, options);
+    const written = done[0] ?? 0;
     if (result < 0 && !noBatch(result)) {
-      throw this.fail(result, 'update', { detail: `after ${before + (done[0] ?? 0)} entries` });
+      throw this.fail(result, 'update', { detail: `after ${before + written} entries` });
     }
     if (result < 0) {
-      for (let i = 0; i < count; i++) {
+      // Without batches the kernel leaves the count alone; else EINVAL is of one entry, and found again below.
+      for (let i = written < count ? written : 0; i < count; i++) {
         const one = libbpf.bpf_map_update_elem(this.fd, batch.keyAt(i), batch.valueAt(i), flag);
         if (one < 0) throw this.fail(one, 'update', { detail: `after ${before + i} entries` });
       }
@@ -258,7 +260,7 @@ export abstract class TypedMap<K, V> extends KernelMap {
       const done = new Uint32Array([batch.count - from]);
       const result = libbpf.bpf_map_delete_batch(this.fd, batch.keysFrom(from), done, null);
       const code = result < 0 ? errnoName(result) : undefined;
-      if (code === 'ENOTSUP' || code === 'EINVAL') {
+      if (result < 0 && noBatch(result)) {
         for (let i = from; i < batch.count; i++) {
           const one = libbpf.bpf_map_delete_elem(this.fd, batch.keyAt(i));
           if (one >= 0) deleted++;

@@ -54,7 +54,8 @@ test('sizes set before load are those of the loaded maps', async () => {
     'socks',
     'tallies',
   ]);
-  assert.ok(!('message' in object.programs), 'what is not loaded is not there');
+  assert.ok(!Object.keys(object.programs).includes('message'));
+  assert.throws(() => object.programs.message, { code: 'ENOENT', hint: /autoload/ });
 });
 
 test('settings have the values of the C source until they are set, and reach the program', async () => {
@@ -175,6 +176,30 @@ test('a pinned map of another shape is told apart, with both shapes', async () =
     found: 'array key 4 value 8 entries 16 flags 0x0',
   });
   assert.match(error.hint ?? '', /remove the pin/);
+});
+
+test('maps that ask for it are pinned by their names below the root that is given', async () => {
+  using pins = makePinDirectory();
+  const load = async () => {
+    using open = openObject(objectFile('pinned'), { pinRoot: pins.path });
+    assert.equal(open.maps.kept?.pinPath, `${pins.path}/kept`);
+    return await open.load();
+  };
+  using first = await load();
+  using second = await load();
+  assert.equal(first.maps.kept?.id, second.maps.kept?.id);
+});
+
+test('another BTF may stand in for that of the kernel', async () => {
+  const load = async (kernelBtf: string) => {
+    using open = openObject(objectFile('iterate'), { kernelBtf });
+    using object = await open.load();
+    return Object.keys(object.programs);
+  };
+  assert.deepEqual(await load('/sys/kernel/btf/vmlinux'), ['walk']);
+  const error = await failureOf(() => load('/nowhere/vmlinux'));
+  assert.match(error.message, /^load object iterate: ENOENT: failed to perform CO-RE relocations/);
+  assert.match(error.messages.join('\n'), /failed to parse target BTF/);
 });
 
 test('a map can be lent to another object', async () => {

@@ -139,7 +139,7 @@ export class OpenProgram {
   readonly section: string;
   readonly type: Named<ProgramType>;
   /** What {@link Link} attaches it as; undefined for types that have no attach type. */
-  readonly attachType: Named<AttachType>;
+  readonly attachType: Named<AttachType> | undefined;
   readonly #pointer: bigint;
   readonly #usable: () => void;
 
@@ -149,7 +149,7 @@ export class OpenProgram {
     this.name = libbpf.bpf_program__name(pointer) ?? '';
     this.section = libbpf.bpf_program__section_name(pointer) ?? '';
     this.type = nameOf(PROGRAM_TYPES, libbpf.bpf_program__type(pointer));
-    this.attachType = nameOf(ATTACH_TYPES, libbpf.bpf_program__expected_attach_type(pointer));
+    this.attachType = attachTypeOf(pointer);
   }
 
   /** Whether load() loads it. */
@@ -279,10 +279,12 @@ export class OpenObject<M extends MapDefinitions, P extends ProgramDefinitions, 
       const programs: Record<string, Program> = {};
       for (const { name, pointer } of this.#programPointers) {
         const loaded = libbpf.bpf_program__fd(pointer);
-        if (loaded < 0) continue;
+        if (loaded < 0) {
+          defineAbsent(programs, name);
+          continue;
+        }
         const fd = check(duplicateFd(loaded), 'load', `program ${name}`);
-        const attachType = nameOf(ATTACH_TYPES, libbpf.bpf_program__expected_attach_type(pointer));
-        const program = new Program(fd, { name, attachType });
+        const program = new Program(fd, { name, attachType: attachTypeOf(pointer) });
         programs[name] = program;
         owned.push(program);
       }
@@ -308,7 +310,7 @@ export class OpenObject<M extends MapDefinitions, P extends ProgramDefinitions, 
 export class LoadedObject<M extends MapDefinitions, P extends ProgramDefinitions> implements Disposable {
   readonly name: string;
   readonly maps: { readonly [N in keyof M]: MapOf<M[N]> };
-  /** Programs whose autoload was switched off are not in it: reading one gives an error that says so. */
+  /** Reading one whose autoload was switched off throws BpfError ENOENT. */
   readonly programs: { readonly [N in keyof P]: Program };
 
   constructor(
@@ -339,6 +341,29 @@ function readObject(path: string): Uint8Array {
       cause,
     });
   }
+}
+
+/** By the program's section. Number 0 is the type of cgroup_skb/ingress, and what all without a type have. */
+function attachTypeOf(program: bigint): Named<AttachType> | undefined {
+  const value = libbpf.bpf_program__expected_attach_type(program);
+  const type = nameOf(PROGRAM_TYPES, libbpf.bpf_program__type(program));
+  return value === 0 && type !== 'cgroup_skb' ? undefined : nameOf(ATTACH_TYPES, value);
+}
+
+/** A program that was not loaded: reading it says why, where an undefined would fail somewhere else. */
+function defineAbsent(programs: Record<string, Program>, name: string): void {
+  Object.defineProperty(programs, name, {
+    enumerable: false,
+    get() {
+      throw new BpfError({
+        code: 'ENOENT',
+        op: 'use',
+        target: `program ${name}`,
+        detail: 'it was not loaded',
+        hint: 'set its autoload to true before load',
+      });
+    },
+  });
 }
 
 /** Offsets in `struct bpf_object_open_opts` (libbpf 1.1; later releases only append). */

@@ -6,10 +6,10 @@ import { openPin } from './kernel_object.ts';
 import { KernelMap } from './map.ts';
 
 /*
- * The ring is read where it lies. libbpf's ring_buffer calls back once for each record, which costs 1.6 us through
- * an FFI; two mappings and a DataView cost some 25 ns (bench/). Layout: kernel/bpf/ringbuf.c and
- * Documentation/bpf/ringbuf.rst - a writable page with the consumer's position, a page with the producer's, then
- * the data twice in a row, so that a record that wraps reads straight on.
+ * The ring is read where it lies. libbpf's ring_buffer calls back for each record, and to look at a record from a
+ * callback costs 2 us through an FFI; two mappings and a DataView cost 20 to 25 ns (docs/ffi.md). Layout:
+ * kernel/bpf/ringbuf.c and Documentation/bpf/ringbuf.rst - a writable page with the consumer's position, a page with
+ * the producer's, then the data twice in a row, so that a record that wraps reads straight on.
  */
 
 const PROT_READ = 1;

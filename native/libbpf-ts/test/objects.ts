@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const SOURCES = fileURLToPath(new URL('bpf/', import.meta.url));
@@ -14,18 +14,23 @@ function multiarchInclude(): string[] {
   return triple === '' ? [] : [`-I/usr/include/${triple}`];
 }
 
-/** Compiles test/bpf/<name>.bpf.c. @returns path of the object file, which goes with this process */
-export function objectFile(name: string): string {
-  const known = compiled.get(name);
+/** Compiles a BPF source file. @returns path of the object file, which goes with this process */
+export function compile(source: string): string {
+  const known = compiled.get(source);
   if (known !== undefined) return known;
   if (directory === undefined) {
     const made = mkdtempSync(join(tmpdir(), 'libbpf-ts-'));
     process.once('exit', () => rmSync(made, { recursive: true }));
     directory = made;
   }
-  const object = join(directory, `${name}.bpf.o`);
+  const object = join(directory, basename(source).replace(/\.c$/, '.o'));
   const flags = ['-O2', '-g', '-target', 'bpf', '-Wall', '-Werror', ...multiarchInclude()];
-  execFileSync('clang', [...flags, '-c', join(SOURCES, `${name}.bpf.c`), '-o', object], { stdio: 'pipe' });
-  compiled.set(name, object);
+  execFileSync('clang', [...flags, '-c', source, '-o', object], { stdio: 'pipe' });
+  compiled.set(source, object);
   return object;
+}
+
+/** Compiles test/bpf/<name>.bpf.c. */
+export function objectFile(name: string): string {
+  return compile(join(SOURCES, `${name}.bpf.c`));
 }

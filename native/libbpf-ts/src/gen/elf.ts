@@ -38,7 +38,8 @@ function badElf(detail: string): BpfError {
 export function parseElf(bytes: Uint8Array): ElfObject {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 64 || view.getUint32(0) !== 0x7f45_4c46) throw badElf('not an ELF file');
-  if (bytes[4] !== 2 || (bytes[5] === 1) !== LITTLE_ENDIAN) throw badElf('not a 64-bit file of this byte order');
+  if (bytes[4] !== 2 || (bytes[5] === 1) !== LITTLE_ENDIAN)
+    throw badElf('not a 64-bit file of this byte order');
   if (view.getUint16(18, LITTLE_ENDIAN) !== EM_BPF) throw badElf('not compiled for BPF');
   try {
     const sections = sectionsOf(view, bytes);
@@ -90,7 +91,10 @@ function programsOf(view: DataView, bytes: Uint8Array, sections: readonly Sectio
     const section = sections[view.getUint16(at + 6, LITTLE_ENDIAN)];
     if ((info & 0xf) !== STT_FUNC || info >> 4 === STB_LOCAL || section === undefined) continue;
     if ((section.flags & SHF_EXECINSTR) === 0 || section.name === '.text') continue;
-    programs.push({ name: text(bytes, strings.offset + view.getUint32(at, LITTLE_ENDIAN)), section: section.name });
+    programs.push({
+      name: text(bytes, strings.offset + view.getUint32(at, LITTLE_ENDIAN)),
+      section: section.name,
+    });
   }
   return programs;
 }

@@ -1,9 +1,9 @@
 import { Btf } from '../btf.ts';
 import { BpfError, badValue } from '../errors.ts';
+import { mapDeclarations, variables } from '../map_declaration.ts';
 import { type Shape, Shapes } from '../shape.ts';
 import { MAP_TYPES, type MapType } from '../uapi.ts';
 import { parseElf } from './elf.ts';
-import { mapDeclarations, variables } from '../map_declaration.ts';
 
 export interface ModelMap {
   name: string;
