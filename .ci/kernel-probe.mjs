@@ -19,7 +19,7 @@ function reason() {
   const answer = probe(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, null);
   if (answer === 1) return '';
   return answer === 0
-    ? 'the kernel has no cgroup/sock_addr programs'
+    ? 'cgroup/sock_addr programs do not load: an old kernel, or capabilities are missing'
     : `the kernel answers bpf(2) with error ${-answer}`;
 }
 

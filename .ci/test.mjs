@@ -85,7 +85,7 @@ function skipWithoutEbpf(files) {
   const fault = kernelFault();
   if (fault === '') return files;
   print(`\neBPF does not work here: ${fault}.`);
-  print(`${needing.length} test files need it and are skipped:`);
+  print('The test files that need it are skipped:');
   for (const { file } of needing) print(`       skipped: ${file}`);
   print('');
   tally.skipped += needing.length;
