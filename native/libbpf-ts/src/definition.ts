@@ -1,4 +1,5 @@
 import type { Codec } from './codec.ts';
+import { badValue } from './errors.ts';
 import type { BpfMap } from './map.ts';
 import type { PerCpuMap } from './percpu_map.ts';
 import type { RingBufferMap } from './ring_buffer.ts';
@@ -43,3 +44,34 @@ export type MapOf<D extends MapDefinition> = D['type'] extends 'ringbuf'
 export type RodataOf<R extends RodataDefinitions> = {
   -readonly [N in keyof R]: R[N] extends Codec<infer T> ? T : never;
 };
+
+const REGENERATE = 'run `libbpf-ts gen` on the object file again';
+
+/** The generated description must be of this file: a stale one would write values of the wrong shape. */
+export function verify(
+  definition: { maps: MapDefinitions; programs: ProgramDefinitions },
+  maps: Readonly<Record<string, { type: string; keySize: number; valueSize: number }>>,
+  programs: Readonly<Record<string, unknown>>,
+): void {
+  for (const [name, wanted] of Object.entries(definition.maps)) {
+    const map = maps[name];
+    if (map === undefined) throw badValue('the object file has no such map', `map ${name}`, REGENERATE);
+    if (map.type !== wanted.type) {
+      throw badValue(`it is a ${map.type}, generated code has ${wanted.type}`, `map ${name}`, REGENERATE);
+    }
+    const key = wanted.key?.size ?? map.keySize;
+    const value = wanted.value?.size ?? map.valueSize;
+    if (key !== map.keySize || value !== map.valueSize) {
+      throw badValue(
+        `keys and values have ${map.keySize} and ${map.valueSize} bytes, in generated code ${key} and ${value}`,
+        `map ${name}`,
+        REGENERATE,
+      );
+    }
+  }
+  for (const name of Object.keys(definition.programs)) {
+    if (programs[name] === undefined) {
+      throw badValue('the object file has no such program', `program ${name}`, REGENERATE);
+    }
+  }
+}

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BpfError, errnoError, errnoName, hintFor, VerifierLog } from './errors.ts';
+import { BpfError, errnoError, errnoName, VerifierLog } from './errors.ts';
+import { hintFor } from './hints.ts';
 
 test('every spelling of not supported has one name', () => {
   assert.equal(errnoName(95), 'ENOTSUP');
@@ -23,7 +24,8 @@ test('hints depend on what was done', () => {
   assert.match(hintFor('list maps', 'EPERM') ?? '', /CAP_SYS_ADMIN/);
   assert.match(hintFor('attach', 'EPERM') ?? '', /CAP_BPF/);
   assert.match(hintFor('update', 'E2BIG') ?? '', /full/);
-  assert.match(hintFor('load', 'E2BIG') ?? '', /limit/);
+  assert.match(hintFor('load program x', 'E2BIG') ?? '', /limit/);
+  assert.match(hintFor('load map x', 'E2BIG') ?? '', /maxEntries/);
   assert.equal(hintFor('lookup in', 'EFAULT'), undefined);
 });
 

@@ -17,19 +17,19 @@ export type { LinkInfo, MapInfo, Named, ProgramInfo } from './info.ts';
 export { listLinks, listMaps, listPrograms } from './inspect.ts';
 export { KernelObject, onBpffs } from './kernel_object.ts';
 export { attachSockmapProgram, detachSockmapProgram, Link } from './link.ts';
+export { LoadedObject } from './loaded_object.ts';
 export { BpfMap, KernelMap, type MapCodecs, pinnedMapInfo, TypedMap, type UpdateFlag } from './map.ts';
 export {
   defineObject,
-  LoadedObject,
   type ObjectDefinition,
   type OpenFileOptions,
-  OpenMap,
   OpenObject,
-  type OpenOptions,
-  OpenProgram,
   openObject,
   type UntypedObject,
 } from './object.ts';
+export type { OpenOptions } from './object_file.ts';
+export { OpenMap } from './open_map.ts';
+export { OpenProgram } from './open_program.ts';
 export { PerCpuMap, sumOf } from './percpu_map.ts';
 export { Program } from './program.ts';
 export { RingBuffer, RingBufferMap, type RingBufferStats } from './ring_buffer.ts';

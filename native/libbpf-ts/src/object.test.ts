@@ -109,6 +109,17 @@ test('what the verifier refuses is named, with its last word in the message and 
   assert.match(error.hint ?? '', /verifier/);
 });
 
+test('a map that cannot be made is named, and what libbpf printed is kept', async () => {
+  using open = everything.open({ file: objectFile('everything') });
+  open.maps.many.maxEntries = 0xffff_ffff;
+  const error = await failureOf(() => open.load());
+  assert.equal(error.target, 'map many');
+  assert.match(error.message, /^load map many: E\w+: map 'many': failed to create/);
+  assert.match(error.hint ?? '', /maxEntries/);
+  assert.ok(error.messages.length > 0);
+  assert.equal(error.log, undefined);
+});
+
 test('loads at the same time keep their verifier logs apart', async () => {
   const names = ['rejected', 'endless', 'everything', 'endless', 'rejected'];
   const outcomes = await Promise.all(

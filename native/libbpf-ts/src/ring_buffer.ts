@@ -1,7 +1,8 @@
 import { closeSync } from 'node:fs';
 import type { Codec } from './codec.ts';
-import { BpfError, check, errnoError, errnoName, hintFor } from './errors.ts';
+import { BpfError, check, errnoError, errnoName } from './errors.ts';
 import { duplicateFd, lastErrno, libc, viewOf, watchReadable } from './ffi.ts';
+import { hintFor } from './hints.ts';
 import { openPin } from './kernel_object.ts';
 import { KernelMap } from './map.ts';
 
