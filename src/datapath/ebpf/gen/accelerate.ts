@@ -144,7 +144,6 @@ export const FlowCodec: Codec<Flow> = {
 };
 
 const chars32 = codec.chars(32);
-
 const chars256 = codec.chars(256);
 
 /** `struct meta`, 304 bytes. */

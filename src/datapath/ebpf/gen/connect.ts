@@ -154,7 +154,6 @@ export const CountersCodec: Codec<Counters> = {
 };
 
 const chars32 = codec.chars(32);
-
 const chars256 = codec.chars(256);
 
 /** `struct meta`, 304 bytes. */

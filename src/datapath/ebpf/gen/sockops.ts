@@ -165,7 +165,6 @@ export const ListenerKeyCodec: Codec<ListenerKey> = {
 };
 
 const chars32 = codec.chars(32);
-
 const chars256 = codec.chars(256);
 
 /** `struct meta`, 304 bytes. */
