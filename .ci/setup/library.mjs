@@ -5,15 +5,14 @@ import { builder } from './identity.mjs';
 import { SetupError } from './progress.mjs';
 import { filesUnder, hash } from './stamps.mjs';
 
-const PROJECT = at('.ci', 'setup', 'tsconfig.libbpf-ts.json');
+const PROJECT = at('native', 'libbpf-ts', 'tsconfig.build.json');
 const DIST = at('native', 'libbpf-ts', 'dist');
 
 /** native/libbpf-ts as it is published: JavaScript and declarations. @type {import('../setup.mjs').Step} */
 export const libraryStep = {
   name: 'libbpf-ts',
   purposes: ['build', 'test'],
-  inputs: () =>
-    hash([...filesUnder(at('native', 'libbpf-ts', 'src'), () => true), PROJECT, at('tsconfig.json')]),
+  inputs: () => hash([...filesUnder(at('native', 'libbpf-ts', 'src'), () => true), PROJECT]),
   async run(progress) {
     const fresh = join(CACHE, 'libbpf-ts.new');
     rmSync(fresh, { recursive: true, force: true });
