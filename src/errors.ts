@@ -70,7 +70,7 @@ export const ERRORS = {
   },
   SHUNT_E_CLEANUP_LEFT: {
     what: 'something of Shunt is left in the kernel',
-    fix: 'run `shunt cleanup`; what stays is held by a running process: stop it first',
+    fix: 'run `shunt cleanup`; where HELD BY names a process, stop it; where it names pins elsewhere, clean up with their --bpffs',
   },
   SHUNT_E_SYSTEM: {
     what: 'the system refused an operation',

@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as v from 'valibot';
 import { AgentClient } from '../agent/client.ts';
@@ -21,6 +21,8 @@ const AGENT_GONE_MS = 1_000;
 const DRAIN_MS = 1_000;
 /** The kernel's work queues take milliseconds; a busy node a few seconds. */
 const KERNEL_FREE_MS = 5_000;
+
+type Answering = 'ours' | 'other' | 'nobody';
 
 interface Removal {
   kind: Pin['kind'] | 'agent' | 'socket';
@@ -48,38 +50,39 @@ export async function cleanup(context: Context, given: unknown): Promise<number>
   const { dryRun, verify } = v.parse(Options, given);
   if (dryRun && verify) throw new ShuntError('SHUNT_E_USAGE', '--dry-run and --verify exclude each other');
   if (verify) return await verifyClean(context);
-  const agent = await ownAgent(context);
-  const removals = await (dryRun ? planned(context, agent) : removeAll(context, agent));
+  const answering = await answeringAgent(context);
+  const removals = await (dryRun ? planned(context, answering) : removeAll(context, answering));
   await tellRemovals(context, removals, dryRun);
   return EXIT.ok;
 }
 
-function planned(context: Context, agent: AgentClient | null): Removal[] {
-  if (agent !== null) return [{ kind: 'agent', path: context.socket }, ...findPins(context.bpffs)];
-  return [...findPins(context.bpffs), ...staleSocket(context)];
+function planned(context: Context, answering: Answering): Removal[] {
+  const agent: Removal[] = answering === 'ours' ? [{ kind: 'agent', path: context.socket }] : [];
+  return [...agent, ...findPins(context.bpffs), ...(answering === 'nobody' ? staleSocket(context) : [])];
 }
 
-async function removeAll(context: Context, agent: AgentClient | null): Promise<Removal[]> {
+async function removeAll(context: Context, answering: Answering): Promise<Removal[]> {
   const { root } = new Pins(context.bpffs);
   const removals: Removal[] = [];
-  if (agent !== null) {
-    await agent.stop();
+  if (answering === 'ours') {
+    await new AgentClient(context.socket).stop();
     removals.push({ kind: 'agent', path: context.socket });
   }
-  if (existsSync(root)) {
+  if (lstatSync(root, { throwIfNoEntry: false }) !== undefined) {
     // Held to the end, so that no agent starts on pins that are being taken away.
-    using _lock = await waitForLock(root, agent === null ? AGENT_GONE_MS : AGENT_STOP_MS);
+    using _lock = await waitForLock(root, answering === 'ours' ? AGENT_STOP_MS : AGENT_GONE_MS);
     await drain(context);
     const pins = findPins(context.bpffs);
     for (const pin of pins) removePin(pin);
     removals.push(...pins);
   }
+  if (answering !== 'nobody') return removals;
   const stale = staleSocket(context);
   for (const { path } of stale) rmSync(path, { force: true });
   return [...removals, ...stale];
 }
 
-/** A socket file that an agent left behind when it was killed. Asked for only when nobody answers on it. */
+/** A socket file that an agent left behind when it was killed; only where nobody answers on it. */
 function staleSocket({ socket }: Context): Removal[] {
   const found = lstatSync(socket, { throwIfNoEntry: false });
   return found?.isSocket() === true ? [{ kind: 'socket', path: socket }] : [];
@@ -94,16 +97,15 @@ async function drain(context: Context): Promise<void> {
   }
 }
 
-/** The agent that holds these pins, asked through the socket; one of other pins is left alone. */
-async function ownAgent(context: Context): Promise<AgentClient | null> {
-  const client = new AgentClient(context.socket);
+/** Who answers on the socket: the agent of these pins, that of others, which is left alone, or nobody. */
+async function answeringAgent(context: Context): Promise<Answering> {
   try {
-    const { bpffs } = await client.status();
-    if (bpffs === context.bpffs) return client;
+    const { bpffs } = await new AgentClient(context.socket).status();
+    if (bpffs === context.bpffs) return 'ours';
     context.io.note(`the agent on ${context.socket} works on ${bpffs}; it is left alone`);
-    return null;
+    return 'other';
   } catch (error) {
-    if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return null;
+    if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return 'nobody';
     throw error;
   }
 }

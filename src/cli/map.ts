@@ -9,10 +9,10 @@ import { write, writeList } from './output/writer.ts';
 const COLUMNS: readonly Column<PinnedMapInfo>[] = [
   { head: 'NAME', cell: (map) => map.name },
   { head: 'TYPE', cell: (map) => map.type },
-  { head: 'ENTRIES', cell: (map) => map.entries },
+  { head: 'ENTRIES', cell: (map) => map.entries ?? '<unknown>' },
   { head: 'CAPACITY', cell: (map) => map.capacity },
-  { head: 'KEY', cell: (map) => map.keyType },
-  { head: 'VALUE', cell: (map) => map.valueType },
+  { head: 'KEY', cell: (map) => (map.keyBytes === 0 ? null : map.keyType) },
+  { head: 'VALUE', cell: (map) => (map.valueBytes === 0 ? null : map.valueType) },
   { head: 'KEY BYTES', cell: (map) => map.keyBytes, wide: true },
   { head: 'VALUE BYTES', cell: (map) => map.valueBytes, wide: true },
   { head: 'ID', cell: (map) => map.mapId, wide: true },

@@ -9,7 +9,9 @@ import { Link } from 'libbpf-ts';
 import { type TestBpffs, testBpffs } from '../../test/fixtures/bpffs.ts';
 import { type CliResult, runCli } from '../../test/fixtures/cli.ts';
 import { type TestCgroup, testCgroup } from '../../test/fixtures/kernel.ts';
+import type { StatusReport } from '../agent/api.ts';
 import { lockPins } from '../agent/lock.ts';
+import { serveApi } from '../agent/server.ts';
 import { builtObjects } from '../datapath/ebpf/compile.ts';
 import { PodFlags } from '../datapath/ebpf/gen/connect.ts';
 import { listPinnedLinks, listPinnedMaps } from '../datapath/ebpf/inspect.ts';
@@ -17,6 +19,22 @@ import { LAYOUT_VERSION, type NodeObjects, Objects } from '../datapath/ebpf/obje
 import { Pins } from '../datapath/ebpf/pins.ts';
 import { addr } from '../datapath/ebpf/pod_value.ts';
 import { VERSION } from '../version.ts';
+
+const STATUS: StatusReport = {
+  version: VERSION,
+  pid: process.pid,
+  startedAt: '2026-01-01T00:00:00Z',
+  backend: 'ebpf',
+  cgroup: '/x',
+  bpffs: '/x',
+  source: { path: '/x', manifests: 0, rejected: [] },
+  adopted: { links: 0, pods: 0 },
+  drift: { checkedAt: '2026-01-01T00:00:00Z', repaired: [], outstanding: [] },
+  acceleration: { enabled: false, reason: 'off' },
+  pods: { enrolled: 0, left: 0, failed: 0 },
+  links: [],
+  maps: [],
+};
 
 const COOKIE = 9007199254740993n;
 
@@ -196,6 +214,48 @@ describe('commands without an agent', () => {
       listPinnedLinks(bpffs.path).every(({ attached }) => attached),
       true,
     );
+  });
+
+  /** An agent as far as cleanup sees one: it answers on the socket, holds the lock, and stops when asked. */
+  async function withAgent(of: string, work: () => Promise<void>): Promise<void> {
+    const stop = new AbortController();
+    using lock = new DisposableStack();
+    if (of === bpffs.path) lock.use(lockPins(pins.root));
+    const unused = () => assert.fail('cleanup asks for nothing else');
+    await using _server = await serveApi({
+      socket,
+      signal: stop.signal,
+      log: { info() {}, warn() {} },
+      handlers: {
+        status: () => ({ ...STATUS, bpffs: of }),
+        stop: () => {
+          lock.dispose();
+          stop.abort();
+        },
+        pods: unused,
+        reconcile: unused,
+        setAcceleration: unused,
+      },
+    });
+    await work();
+  }
+
+  it('cleanup asks the agent of these pins to stop, and waits until it has', async () => {
+    await withAgent(bpffs.path, async () => {
+      const { code, stdout } = await run('cleanup', '-o', 'json');
+      assert.equal(code, 0);
+      assert.deepEqual(JSON.parse(stdout).removed[0], { kind: 'agent', path: socket });
+    });
+    assert.deepEqual([existsSync(socket), existsSync(pins.root)], [false, false]);
+  });
+
+  it('cleanup leaves an agent of other pins alone, and its socket', async () => {
+    await withAgent('/sys/fs/bpf/elsewhere', async () => {
+      const { code, stderr } = await run('cleanup');
+      assert.equal(code, 0);
+      assert.match(stderr, /works on \/sys\/fs\/bpf\/elsewhere; it is left alone/);
+      assert.deepEqual([existsSync(socket), existsSync(pins.root)], [true, false]);
+    });
   });
 
   it('cleanup removes the socket of an agent that was killed', async () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { text as readAll } from 'node:stream/consumers';
 import * as v from 'valibot';
+import type { PodReport } from '../agent/api.ts';
 import { AgentClient } from '../agent/client.ts';
 import { ShuntError } from '../errors.ts';
 import type { PolicyNote } from '../mesh/profile.ts';
@@ -18,8 +19,8 @@ import { POLICY_FIELDS } from './policy_view.ts';
 export interface PolicyAnswer {
   namespace: string;
   name: string;
-  /** redirect: policy stands; leave: reason stands; reject: notes say which annotations. */
-  kind: 'redirect' | 'leave' | 'reject';
+  /** redirect: policy stands; leave, failed: reason stands; reject: reason or notes say which annotations. */
+  kind: 'redirect' | 'leave' | 'reject' | 'failed';
   reason: string | null;
   policy: RedirectPolicy | null;
   sidecarContainer: string | null;
@@ -29,19 +30,25 @@ export interface PolicyAnswer {
 
 const Options = v.object({ file: v.optional(v.string()) });
 
-const VERDICTS = { redirect: 'redirect', leave: 'left alone', reject: 'rejected' } as const;
+const VERDICTS = { redirect: 'redirect', leave: 'left alone', reject: 'rejected', failed: 'failed' } as const;
 
 const HEAD: readonly Field<PolicyAnswer>[] = [
   { label: 'Pod', value: ({ namespace, name }) => `${namespace}/${name}` },
   {
     label: 'Verdict',
     value: ({ kind }) => VERDICTS[kind],
-    tone: ({ kind }) => (kind === 'reject' ? 'bad' : undefined),
+    tone: ({ kind }) => (kind === 'reject' || kind === 'failed' ? 'bad' : undefined),
   },
 ];
 const REASON: readonly Field<PolicyAnswer>[] = [{ label: 'Reason', value: ({ reason }) => reason }];
+const POLICY: readonly Field<PolicyAnswer>[] = POLICY_FIELDS.map(({ label, value }) => ({
+  label,
+  value: ({ policy }) => (policy === null ? null : value(policy)),
+}));
 const SIDECAR: readonly Field<PolicyAnswer>[] = [
   { label: 'Sidecar container', value: ({ sidecarContainer }) => sidecarContainer },
+];
+const ACCELERATION: readonly Field<PolicyAnswer>[] = [
   { label: 'Acceleration', value: ({ acceleration }) => acceleration },
 ];
 
@@ -105,7 +112,7 @@ async function ofKnownPod(context: Context, wanted: string): Promise<PolicyAnswe
   return {
     namespace: pod.namespace,
     name: pod.name,
-    kind: pod.policy !== null ? 'redirect' : pod.error?.code === 'SHUNT_E_MESH_REJECTED' ? 'reject' : 'leave',
+    kind: kindOf(pod),
     reason: pod.reason ?? pod.error?.message ?? null,
     policy: pod.policy,
     sidecarContainer: null,
@@ -114,12 +121,20 @@ async function ofKnownPod(context: Context, wanted: string): Promise<PolicyAnswe
   };
 }
 
+function kindOf({ policy, state, error }: PodReport): PolicyAnswer['kind'] {
+  if (policy !== null) return 'redirect';
+  if (state !== 'failed') return 'leave';
+  return error?.code === 'SHUNT_E_MESH_REJECTED' ? 'reject' : 'failed';
+}
+
 function answerText(answer: PolicyAnswer, look: Look): string {
   const { policy, reason, sidecarContainer, notes } = answer;
-  return [
-    renderFields([...HEAD, ...(reason === null ? [] : REASON)], answer, look),
-    policy === null ? '' : renderFields(POLICY_FIELDS, policy, look),
-    sidecarContainer === null ? '' : renderFields(SIDECAR, answer, look),
-    notes.length === 0 ? '' : `\n${renderTable(NOTE_COLUMNS, notes, look)}`,
-  ].join('');
+  const fields = [
+    ...HEAD,
+    ...(reason === null ? [] : REASON),
+    ...(policy === null ? [] : [...POLICY, ...ACCELERATION]),
+    ...(sidecarContainer === null ? [] : SIDECAR),
+  ];
+  const table = notes.length === 0 ? '' : `\n${renderTable(NOTE_COLUMNS, notes, look)}`;
+  return renderFields(fields, answer, look) + table;
 }

@@ -73,7 +73,7 @@ const LINK_COLUMNS: readonly Column<HeldLink>[] = [
 const MAP_COLUMNS: readonly Column<MapFill>[] = [
   { head: 'MAP', cell: (map) => map.name },
   { head: 'TYPE', cell: (map) => map.type },
-  { head: 'ENTRIES', cell: (map) => map.entries },
+  { head: 'ENTRIES', cell: (map) => map.entries ?? '<unknown>' },
   { head: 'CAPACITY', cell: (map) => map.capacity },
 ];
 

@@ -56,7 +56,7 @@ export function findLeftovers(bpffs: string): Leftover[] {
 }
 
 /** Longer than the kernel's work queues take when the machine is not busy. */
-const SETTLE_MS = 300;
+const SETTLE_MS = 1_000;
 
 /**
  * Waits until nothing is left, or what is left is held by somebody, or the time is up: the kernel frees programs and
@@ -74,9 +74,9 @@ export async function waitClean(bpffs: string, timeoutMs: number): Promise<Lefto
     if (pinned || waitedMs >= SETTLE_MS || waitedMs >= timeoutMs) {
       const holders = findHolders();
       for (const item of left) item.heldBy = [...(holders.get(`${item.kind} ${item.id}`) ?? [])];
-      const explained = left.every(({ kind, heldBy }) => kind === 'pin' || heldBy.length > 0);
-      // Our own pins do not go by themselves, nor does what hangs on them.
-      if (pinned || explained || waitedMs >= timeoutMs) return left;
+      // Neither our own pins go by themselves, nor what somebody holds.
+      const held = left.some(({ heldBy }) => heldBy.length > 0);
+      if (pinned || held || waitedMs >= timeoutMs) return left;
     }
     await delay(pauseMs);
   }

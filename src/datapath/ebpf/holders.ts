@@ -1,5 +1,6 @@
 /** Who keeps kernel objects alive: processes by their descriptors, and pins of other instances. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { Link, openPinnedMap } from 'libbpf-ts';
 import { findPins, type Pin } from './pin_tree.ts';
 
@@ -23,8 +24,8 @@ export function findHolders(): Map<string, Set<string>> {
     const command = readable(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim(), 'ended');
     for (const object of objects) add(object, `${command}[${pid}]`);
   }
-  for (const bpffs of bpffsMounts()) {
-    for (const pin of findPins(bpffs)) {
+  for (const parent of pinParents()) {
+    for (const pin of findPins(parent)) {
       for (const object of readable(() => pinnedObjects(pin), [])) add(object, pin.path);
     }
   }
@@ -52,11 +53,22 @@ function pinnedObjects({ kind, path }: Pin): string[] {
   return [`link ${link.id}`, `program ${link.info().programId}`];
 }
 
-function bpffsMounts(): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
+/** Directories of every mounted BPF file system that hold a directory `shunt`: --bpffs may name any of them. */
+function pinParents(): string[] {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => line.includes(' - bpf '))
     .map((line) => line.split(' ')[4] ?? '');
+  const found: string[] = [];
+  for (let path = mounts.pop(); path !== undefined; path = mounts.pop()) {
+    const parent = path;
+    const names = readable(() => readdirSync(parent, { withFileTypes: true }), [])
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+    if (names.includes('shunt')) found.push(parent);
+    mounts.push(...names.map((name) => join(parent, name)));
+  }
+  return found;
 }
 
 /** A process may end, a file be closed, a pin be removed while we look: what it held is then gone too. */
