@@ -11,9 +11,12 @@ import { connectFrom, listen, makeCgroup } from '../test/place.ts';
 const at = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
 function start(...args: string[]) {
-  const options = { stdio: ['ignore', 'pipe', 'inherit'] } as const;
-  const child = spawn(process.execPath, ['--conditions=source', at('main.ts'), ...args], options);
-  return { child, lines: createInterface(child.stdout)[Symbol.asyncIterator](), exit: once(child, 'exit') };
+  const child = spawn(process.execPath, ['--conditions=source', at('main.ts'), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const line = async (): Promise<string> => (await lines.next()).value ?? '';
+  return { child, line, exit: once(child, 'exit') };
 }
 
 test('the example of the README shows connections, and refuses those it is told to', {
@@ -23,16 +26,13 @@ test('the example of the README shows connections, and refuses those it is told 
   await using open = await listen();
   await using closed = await listen();
   const example = start(compile(at('connections.bpf.c')), cgroup.path, String(closed.port));
-  assert.match((await example.lines.next()).value, /^watching .* \(link \d+\)/);
+  assert.match(await example.line(), /^watching .* \(link \d+\)/);
   assert.ok(await connectFrom(cgroup.path, open.port));
   assert.ok(!(await connectFrom(cgroup.path, closed.port)));
-  assert.match(
-    (await example.lines.next()).value,
-    new RegExp(`^bash\\[\\d+\\] -> 127\\.0\\.0\\.1:${open.port}$`),
-  );
-  assert.match((await example.lines.next()).value, new RegExp(`:${closed.port}$`));
+  assert.match(await example.line(), new RegExp(`^bash\\[\\d+\\] -> 127\\.0\\.0\\.1:${open.port}$`));
+  assert.match(await example.line(), new RegExp(`:${closed.port}$`));
   example.child.kill('SIGINT');
-  const rest = [(await example.lines.next()).value, (await example.lines.next()).value].sort();
+  const rest = [await example.line(), await example.line()].sort();
   assert.deepEqual(rest, [`port ${open.port}: 1`, `port ${closed.port}: 1`].sort());
   assert.deepEqual(await example.exit, [0, null]);
 });

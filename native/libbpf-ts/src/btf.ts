@@ -64,7 +64,14 @@ export type BtfType = Base &
     | { kind: 'decl_tag'; type: number; component: number }
   );
 
-export type BtfOf<K extends BtfKind> = Extract<BtfType, { kind: K }>;
+type OfKind<T, K> = T extends { kind: infer N }
+  ? [N & K] extends [never]
+    ? never
+    : T & { kind: N & K }
+  : never;
+
+/** A type of one kind, or of several. */
+export type BtfOf<K extends BtfKind> = OfKind<BtfType, K>;
 
 const POINTER_BYTES = 8;
 

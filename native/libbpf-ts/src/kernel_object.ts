@@ -1,4 +1,5 @@
-import { closeSync, mkdirSync, readlinkSync, statfsSync, unlinkSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, readlinkSync, statfsSync, unlinkSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { BpfError, errnoError } from './errors.ts';
 import { libbpf } from './ffi.ts';
@@ -73,13 +74,21 @@ export abstract class KernelObject implements Disposable {
   }
 }
 
+/** Makes what is missing above a pin, but only on bpffs: elsewhere it would be litter, for the pin fails. */
 function makePinDirectory(path: string, target: string): void {
+  let existing = dirname(path);
+  while (!existsSync(existing) && existing !== dirname(existing)) existing = dirname(existing);
+  if (existing === dirname(path) || !onBpffs(existing)) return;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   } catch (cause) {
-    const errno = cause instanceof Error && 'errno' in cause ? Number(cause.errno) : 5;
-    throw errnoError(errno, 'pin', target, { detail: `cannot make ${dirname(path)}`, cause });
+    throw errnoError(nodeErrno(cause), 'pin', target, { detail: `cannot make ${dirname(path)}`, cause });
   }
+}
+
+/** The errno of a failed call of node:fs; EIO where it has none. */
+export function nodeErrno(error: unknown): number {
+  return error instanceof Error && 'errno' in error ? Number(error.errno) : constants.errno.EIO;
 }
 
 /** Whether a path lies on a bpffs mount. False when it does not exist. */

@@ -2,7 +2,7 @@ import { closeSync, openSync, read, readSync } from 'node:fs';
 import { errnoError } from './errors.ts';
 import { addressOf, libbpf } from './ffi.ts';
 import { type LinkInfo, linkInfo } from './info.ts';
-import { infoOrClose, KernelObject, openPin } from './kernel_object.ts';
+import { infoOrClose, KernelObject, nodeErrno, openPin } from './kernel_object.ts';
 import type { KernelMap } from './map.ts';
 import { attachNumber, idError, type Program } from './program.ts';
 import { type AttachType, LITTLE_ENDIAN } from './uapi.ts';
@@ -152,8 +152,7 @@ function attachAt(program: Program, place: Place, type: number): Link {
   try {
     fd = openSync(place, 'r');
   } catch (cause) {
-    const errno = cause instanceof Error && 'errno' in cause ? Number(cause.errno) : 5;
-    throw errnoError(errno, 'attach', program.target, { detail: `cannot open ${place}`, cause });
+    throw errnoError(nodeErrno(cause), 'attach', program.target, { detail: `cannot open ${place}`, cause });
   }
   try {
     return create(program, fd, type, null, place);

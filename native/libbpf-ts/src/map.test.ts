@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Addr, type Pod, PodFlags } from '../test/gen/everything.ts';
 import { loadEverything } from '../test/loaded.ts';
@@ -229,7 +232,10 @@ test('a pin is opened with the codecs of its map, and refused with others', asyn
   );
   assert.throws(() => BpfMap.fromPin(`${pins.path}/tallies`, wrong), { hint: 'open it as a PerCpuMap' });
   assert.throws(() => slots.pin(`${pins.path}/tallies`), { code: 'EEXIST' });
-  assert.throws(() => slots.pin('/tmp/libbpf-ts-no-bpffs/slots'), { code: 'EPERM', hint: /bpffs/ });
+  const elsewhere = join(tmpdir(), 'libbpf-ts-no-bpffs');
+  assert.throws(() => slots.pin(join(elsewhere, 'slots')), { code: 'ENOENT', hint: /bpffs/ });
+  assert.throws(() => slots.pin(elsewhere), { code: 'EPERM', hint: /bpffs/ });
+  assert.ok(!existsSync(elsewhere), 'a pin that fails leaves no directory');
   assert.throws(() => BpfMap.fromPin(`${pins.path}/nothing`, wrong), { code: 'ENOENT' });
   opened.unpin();
   assert.throws(() => pinnedMapInfo(`${pins.path}/deep/er/slots`), { code: 'ENOENT' });
