@@ -82,9 +82,13 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .addOption(
       new Option('--acceleration <state>', 'short-circuit sockets').choices(['on', 'off']).default('on'),
     )
-    .option('--max-pods <n>', 'pods the maps have room for', positiveInteger)
-    .option('--max-policies <n>', 'different policies the maps have room for', positiveInteger)
-    .option('--reconcile-interval <seconds>', 'compare with the kernel this often', positiveInteger)
+    .option('--max-pods <n>', 'pods the maps have room for (default 512)', positiveInteger)
+    .option('--max-policies <n>', 'different policies the maps have room for (default 512)', positiveInteger)
+    .option(
+      '--reconcile-interval <seconds>',
+      'compare with the kernel this often (default 60)',
+      positiveInteger,
+    )
     .action(does(async (context, _, options) => (await import('./agent.ts')).agent(context, options)));
 
   program.commandsGroup('Look:');

@@ -1,7 +1,8 @@
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, globSync, readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { AgentClient } from '../../agent/client.ts';
+import { packageRoot } from '../../datapath/ebpf/compile.ts';
 import type { Feature } from '../../datapath/ebpf/inspect.ts';
 import { errorReport } from '../../errors.ts';
 import { cgroup2Mounts } from '../../pod/cgroup.ts';
@@ -62,7 +63,7 @@ export async function gatherFacts(context: Context): Promise<Facts> {
       nsenter: which('nsenter'),
       iptables: which('iptables'),
       clang: which('clang'),
-      envoy: which('envoy'),
+      envoy: envoy(),
       haproxy: which('haproxy'),
     },
     agent: await attempt(async () => {
@@ -97,18 +98,28 @@ function readSetting(path: string): string | null {
   }
 }
 
+/** Where the test bed looks, too: SHUNT_ENVOY, what set-up fetched into the checkout, the PATH. */
+function envoy(): string | null {
+  const { SHUNT_ENVOY } = process.env;
+  const fetched = globSync('**/envoy', { cwd: join(packageRoot(), '.cache', 'envoy') });
+  const candidates = fetched.map((path) => join(packageRoot(), '.cache', 'envoy', path));
+  if (SHUNT_ENVOY !== undefined) candidates.unshift(SHUNT_ENVOY);
+  return candidates.find(isProgram) ?? which('envoy');
+}
+
 function which(tool: string): string | null {
   // sbin holds ip and iptables and is often missing from the PATH of sudo.
   const directories = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin'];
-  for (const directory of directories) {
-    if (directory === '') continue;
-    const path = join(directory, tool);
-    try {
-      accessSync(path, constants.X_OK);
-      return path;
-    } catch {
-      // Not in this one.
-    }
+  const paths = directories.filter((directory) => directory !== '').map((directory) => join(directory, tool));
+  return paths.find(isProgram) ?? null;
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // Not there, or not ours to run.
+    return false;
   }
-  return null;
 }
