@@ -68,7 +68,7 @@ test('a pinned link outlives its descriptor, and detach ends it though the pin s
 });
 
 test('a link says when its cgroup is gone', { timeout: 30_000 }, async () => {
-  const cgroup = makeCgroup();
+  using cgroup = makeCgroup();
   using object = await loadEverything();
   using link = Link.attachCgroup(object.programs.connect4, { cgroup: cgroup.path });
   assert.equal(link.info().attached, true);
