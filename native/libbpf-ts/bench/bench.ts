@@ -21,8 +21,8 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 function compile(directory: string): { object: string; lookup: string } {
   const object = join(directory, 'bench.bpf.o');
   const lookup = join(directory, 'lookup');
-  const triple = execFileSync('clang', ['-print-multiarch'], { encoding: 'utf8' }).trim();
-  const include = triple === '' ? [] : [`-I/usr/include/${triple}`];
+  const machine = execFileSync('uname', ['-m'], { encoding: 'utf8' }).trim();
+  const include = [`-I/usr/include/${machine}-linux-gnu`];
   execFileSync('clang', [
     '-O2',
     '-g',

@@ -35,6 +35,9 @@ test('the probe leaves nothing open', async () => {
 test('without privileges the probe answers all the same: EPERM, and where', () => {
   const script = `
     import { features } from ${JSON.stringify(new URL('features.ts', import.meta.url).href)};
+    import { libbpfVersion } from ${JSON.stringify(new URL('ffi.ts', import.meta.url).href)};
+    // Loads koffi and libbpf while they can be read, wherever the checkout lies.
+    libbpfVersion();
     process.setuid(65534);
     console.log(JSON.stringify(await features.probe()));`;
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {

@@ -10,8 +10,8 @@ let directory: string | undefined;
 
 /** Debian keeps asm/types.h in a directory named after the architecture, where `-target bpf` does not look. */
 function multiarchInclude(): string[] {
-  const triple = execFileSync('clang', ['-print-multiarch'], { encoding: 'utf8' }).trim();
-  return triple === '' ? [] : [`-I/usr/include/${triple}`];
+  const machine = execFileSync('uname', ['-m'], { encoding: 'utf8' }).trim();
+  return [`-I/usr/include/${machine}-linux-gnu`];
 }
 
 /** Compiles a BPF source file. @returns path of the object file, which goes with this process */
