@@ -10,7 +10,7 @@ const WANTED = {
     'package.json',
     'LICENSE',
     'README.md',
-    'bin/shunt.js',
+    'src/cli/launch.js',
     'dist/main.js',
     'bpf/LICENSE.GPL-2.0',
     'bpf/LICENSE.BSD-2-Clause',
@@ -66,18 +66,18 @@ export function checkManifests() {
   return faults;
 }
 
-/** @returns {string[]} what is wrong with bin/shunt.js, on the machine's own Node and on the pinned one */
+/** @returns {string[]} what is wrong with src/cli/launch.js, on the machine's own Node and on the pinned one */
 export function checkLauncher() {
   const { version } = JSON.parse(readFileSync(at('package.json'), 'utf8'));
   return [systemPath(), pathWithPinnedNode()].flatMap((PATH) => {
     const env = { ...process.env, PATH };
     // From elsewhere: nothing may depend on the working directory.
-    const { stdout, stderr, error } = spawnSync(at('bin', 'shunt.js'), ['--version'], {
+    const { stdout, stderr, error } = spawnSync(at('src/cli/launch.js'), ['--version'], {
       cwd: '/',
       env,
       encoding: 'utf8',
     });
     if (stdout?.trim() === version) return [];
-    return [`bin/shunt.js --version with PATH=${PATH}: ${error?.message ?? (stdout + stderr).trim()}`];
+    return [`src/cli/launch.js --version with PATH=${PATH}: ${error?.message ?? (stdout + stderr).trim()}`];
   });
 }

@@ -29,7 +29,7 @@ export const CHECKS = [
   { name: 'links in the documentation lead somewhere', faults: checkLinks },
   { name: 'versions are pinned and licences named', faults: checkManifests },
   { name: 'packages ship what they need and nothing else', faults: checkPackageFiles },
-  { name: 'bin/shunt.js runs on any Node', faults: checkLauncher },
+  { name: 'src/cli/launch.js runs on any Node', faults: checkLauncher },
 ];
 
 function tool(command, args) {

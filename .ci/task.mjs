@@ -9,7 +9,7 @@ import { setUp, tellFailure } from './setup.mjs';
 // What the npm scripts and .ci/run do: set the checkout up for a purpose, then run one program of it on the pinned
 // Node. Only that last program (and apt) is root; what is built belongs to whoever owns the checkout.
 const TASKS = {
-  demo: { purpose: 'demo', root: true, program: ['bin/shunt.js', 'demo'] },
+  demo: { purpose: 'demo', root: true, program: ['src/cli/launch.js', 'demo'] },
   test: { purpose: 'test', root: true, program: ['.ci/test.mjs'] },
   'test:unit': { purpose: 'build', root: false, program: ['.ci/test.mjs', 'unit'] },
   'test:e2e': { purpose: 'test', root: true, program: ['.ci/test.mjs', 'e2e'] },
@@ -19,7 +19,7 @@ const TASKS = {
     program: ['--conditions=source', 'native/libbpf-ts/bench/bench.ts'],
   },
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
-  shunt: { purpose: 'build', root: false, program: ['bin/shunt.js'] },
+  shunt: { purpose: 'build', root: false, program: ['src/cli/launch.js'] },
 };
 
 /** Runs a program in the foreground; gives its exit code, 128 + n when signal n ended it. */

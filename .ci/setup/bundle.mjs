@@ -28,7 +28,7 @@ const FLAGS = [
   `--banner:js=${BANNER}`,
 ];
 
-/** src/cli/main.ts -> dist/main.js, which bin/shunt.js starts, and a chunk per lazily imported command. */
+/** src/cli/main.ts -> dist/main.js, which src/cli/launch.js starts, and a chunk per lazily imported command. */
 export const bundleStep = {
   name: 'bundle',
   purposes: ['build', 'demo', 'test'],

@@ -1,14 +1,6 @@
-import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { basename, delimiter, dirname, join } from 'node:path';
-
-/** Folder of the checkout or installed package this code runs from, as source or as bundle. */
-export function packageRoot(from = import.meta.dirname): string {
-  for (let folder = from; ; folder = dirname(folder)) {
-    const manifest = join(folder, 'package.json');
-    if (existsSync(manifest) && /"name":\s*"shunt"/.test(readFileSync(manifest, 'utf8'))) return folder;
-    if (dirname(folder) === folder) return from;
-  }
-}
+import { packageRoot } from '../package_root.ts';
 
 /** A source file of src/lab that runs on its own, wherever the caller was bundled to. */
 export function labSource(...path: string[]): string {

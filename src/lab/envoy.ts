@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { packageRoot } from '../package_root.ts';
 import type { AccessRecord } from './access_log.ts';
-import { below, inPath, isExecutable, packageRoot } from './checkout.ts';
+import { below, inPath, isExecutable } from './checkout.ts';
 import { toolMissing } from './command.ts';
 import { INBOUND_PORT, OUTBOUND_PORT, PASSTHROUGH } from './istio.ts';
 import type { SidecarFiles, SidecarProgram } from './sidecar.ts';

@@ -84,6 +84,8 @@ export class LabProcess implements AsyncDisposable {
     const child = spawn(file, args, {
       stdio: [io ?? 'ignore', io ?? log, log],
       detached: true,
+      // A directory that every uid may enter: HAProxy 3 insists on returning to where it was started.
+      cwd: '/',
       env: { PATH: process.env.PATH, HOME: '/', ...options.env },
     });
     closeSync(log);

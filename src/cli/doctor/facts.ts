@@ -2,9 +2,9 @@ import { accessSync, constants, globSync, readFileSync, statSync } from 'node:fs
 import { release } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { AgentClient } from '../../agent/client.ts';
-import { packageRoot } from '../../datapath/ebpf/compile.ts';
 import type { Feature } from '../../datapath/ebpf/inspect.ts';
 import { errorReport } from '../../errors.ts';
+import { packageRoot } from '../../package_root.ts';
 import { cgroup2Mounts } from '../../pod/cgroup.ts';
 import type { Context } from '../context.ts';
 import { kubepodsCgroup } from '../kubepods.ts';

@@ -1,21 +1,12 @@
 /** Builds bpf/ with the node's own clang, for a node whose operator wants to run what can be read. */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ShuntError } from '../../errors.ts';
+import { packageRoot } from '../../package_root.ts';
 
 const run = promisify(execFile);
-
-/** Directory of the package: where bpf/ and dist/ stand, whether this runs from source or bundled. */
-export function packageRoot(): string {
-  for (let at = dirname(fileURLToPath(import.meta.url)); ; at = dirname(at)) {
-    const manifest = join(at, 'package.json');
-    if (existsSync(manifest) && /"name":\s*"shunt"/.test(readFileSync(manifest, 'utf8'))) return at;
-    if (at === dirname(at)) throw new ShuntError('SHUNT_E_OBJECT_MISSING', 'the package directory is not found');
-  }
-}
 
 /** Objects that were built ahead. */
 export function builtObjects(): string {

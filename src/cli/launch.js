@@ -7,7 +7,7 @@ import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const bundle = join(root, 'dist', 'main.js');
 const pinned = join(root, 'node_modules', '.bin', 'node');
 
@@ -15,7 +15,7 @@ if (!existsSync(bundle)) {
   console.error(`shunt: it is not built yet; in ${root}: npm run build`);
   process.exitCode = 1;
 } else if (Number(process.versions.node.split('.')[0]) >= 24) {
-  await import('../dist/main.js');
+  await import('../../dist/main.js');
 } else if (existsSync(pinned) && process.env.SHUNT_PINNED_NODE !== pinned) {
   runPinned();
 } else {
