@@ -119,7 +119,14 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   });
   const { enrolled, left, failed } = status().pods;
   log.info(
-    { event: 'ready', adopted: datapath.adopted, enrolled, left, failed, acceleration: datapath.acceleration() },
+    {
+      event: 'ready',
+      adopted: datapath.adopted,
+      enrolled,
+      left,
+      failed,
+      acceleration: datapath.acceleration(),
+    },
     'agent is ready',
   );
 
@@ -138,7 +145,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
 function checkCapabilities(): void {
   const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
   const effective = BigInt(`0x${line?.[1] ?? '0'}`);
-  if ((effective & ((1n << CAP_BPF) | (1n << CAP_SYS_ADMIN))) === 0n) throw new ShuntError('SHUNT_E_NOT_ROOT');
+  if ((effective & ((1n << CAP_BPF) | (1n << CAP_SYS_ADMIN))) === 0n)
+    throw new ShuntError('SHUNT_E_NOT_ROOT');
 }
 
 async function watchManifests(

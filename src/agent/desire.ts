@@ -18,7 +18,9 @@ export function desireOf(pod: PodObject): Desire {
     case 'leave':
       return { kind: 'leave', name, reason: recognition.reason };
     case 'reject': {
-      const detail = recognition.notes.map((note) => `${note.annotation}=${JSON.stringify(note.value)}: ${note.message}`);
+      const detail = recognition.notes.map(
+        (note) => `${note.annotation}=${JSON.stringify(note.value)}: ${note.message}`,
+      );
       const error = new ShuntError('SHUNT_E_MESH_REJECTED', detail.join('; '), { target: labelOf(name) });
       return { kind: 'failed', name, error };
     }

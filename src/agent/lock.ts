@@ -25,6 +25,9 @@ export function lockPins(directory: string): Disposable {
 }
 
 function flock(fd: number, operation: number): number {
-  const call = koffi.load(null).func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
+  const call = koffi.load(null).func('int flock(int fd, int operation)') as (
+    fd: number,
+    operation: number,
+  ) => number;
   return call(fd, operation);
 }

@@ -72,7 +72,8 @@ export class Reconciler {
     this.#entries = entries;
     report.repaired.push(...(await this.#datapath.repair()));
     this.#first = false;
-    if (report.repaired.length > 0) this.#log.warn({ event: 'drift', repaired: report.repaired }, 'repaired drift');
+    if (report.repaired.length > 0)
+      this.#log.warn({ event: 'drift', repaired: report.repaired }, 'repaired drift');
     return report;
   }
 
@@ -86,7 +87,10 @@ export class Reconciler {
     if (desire.kind === 'leave') {
       if (held !== null) await this.#withdraw(held.netns.cookie, desire.name, desire.reason);
       else if (earlier?.desire.kind !== 'leave') {
-        this.#log.info({ event: 'pod-left', pod: labelOf(desire.name), reason: desire.reason }, 'pod left alone');
+        this.#log.info(
+          { event: 'pod-left', pod: labelOf(desire.name), reason: desire.reason },
+          'pod left alone',
+        );
       }
       return { desire, held: null, error: null };
     }
@@ -128,22 +132,32 @@ export class Reconciler {
     const tookMs = Math.round((performance.now() - startedMs) * 100) / 100;
     if (held !== null && held.netns.cookie !== cookie) {
       await this.#datapath.withdraw(held.netns.cookie);
-      this.#log.info({ event: 'pod-moved', pod, from: held.netns.cookie, to: cookie }, 'pod has a new network namespace');
+      this.#log.info(
+        { event: 'pod-moved', pod, from: held.netns.cookie, to: cookie },
+        'pod has a new network namespace',
+      );
     }
     const changed = held !== null && JSON.stringify(held.policy) !== JSON.stringify(workload.policy);
     // What differs because the manifest changed is no drift.
-    if (inKernel && !changed && held !== null) report.repaired.push(...drift.map((what) => `${pod}: ${what}`));
+    if (inKernel && !changed && held !== null)
+      report.repaired.push(...drift.map((what) => `${pod}: ${what}`));
     if (inKernel && held === null && drift.length > 0) {
       report.repaired.push(...drift.map((what) => `${pod} (adopted): ${what}`));
     }
     const event = inKernel && held === null ? 'pod-adopted' : held === null ? 'pod-enrolled' : 'pod-updated';
-    this.#log.info({ event, pod, mesh: workload.policy.mesh, netns: cookie, tookMs }, event.replace('-', ' '));
+    this.#log.info(
+      { event, pod, mesh: workload.policy.mesh, netns: cookie, tookMs },
+      event.replace('-', ' '),
+    );
     if (earlier === null) this.#tellNotes(desire);
   }
 
   #tellNotes(desire: Desire & { kind: 'enroll' }): void {
     for (const note of desire.notes) {
-      this.#log.warn({ event: 'annotation', pod: labelOf(desire.name), ...note }, 'annotation not taken as it stands');
+      this.#log.warn(
+        { event: 'annotation', pod: labelOf(desire.name), ...note },
+        'annotation not taken as it stands',
+      );
     }
   }
 
@@ -179,7 +193,8 @@ export class Reconciler {
       const gone = this.#datapath.isGone(cookie);
       if (wanted.has(cookie) && !gone) continue;
       if (pod !== undefined) await this.#withdraw(cookie, pod, 'its manifest is gone');
-      else if (gone) await this.#withdraw(cookie, this.workloadOf(cookie) ?? null, 'its network namespace is gone');
+      else if (gone)
+        await this.#withdraw(cookie, this.workloadOf(cookie) ?? null, 'its network namespace is gone');
       else if (unclear) {
         report.outstanding.push(
           `a pod enrolled earlier (netns cookie ${cookie}) is kept: no manifest names it, but some cannot be used`,
@@ -191,7 +206,11 @@ export class Reconciler {
     }
   }
 
-  async #withdraw(cookie: bigint, pod: { namespace: string; name: string } | null, reason: string): Promise<void> {
+  async #withdraw(
+    cookie: bigint,
+    pod: { namespace: string; name: string } | null,
+    reason: string,
+  ): Promise<void> {
     await this.#datapath.withdraw(cookie);
     const label = pod === null ? null : `${pod.namespace}/${pod.name}`;
     this.#log.info({ event: 'pod-withdrawn', pod: label, netns: cookie, reason }, 'pod withdrawn');

@@ -10,7 +10,11 @@ import { APP_PORT } from '../../src/lab/host.ts';
 import { Lab } from '../../src/lab/lab.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 
-const CLI = [process.execPath, '--conditions=source', join(import.meta.dirname, '../../src/cli/main.ts')] as const;
+const CLI = [
+  process.execPath,
+  '--conditions=source',
+  join(import.meta.dirname, '../../src/cli/main.ts'),
+] as const;
 
 export interface LogLine {
   event?: string;
@@ -128,7 +132,11 @@ export class FaultBed implements AsyncDisposable {
     await using connection = await client.connect({ host: b.address(4), port: APP_PORT });
     const who = await connection.who();
     // The application of b is reached by b's own sidecar, from the passthrough address.
-    return who.name === 'b' && who.peer.startsWith('127.0.0.6:') && connection.remote === `${b.address(4)}:${APP_PORT}`;
+    return (
+      who.name === 'b' &&
+      who.peer.startsWith('127.0.0.6:') &&
+      connection.remote === `${b.address(4)}:${APP_PORT}`
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

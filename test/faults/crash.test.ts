@@ -61,7 +61,7 @@ describe('agents that are killed', () => {
     await bed.stop();
   });
 
-  it("take a sidecar back whose container restarted in a new cgroup", async () => {
+  it('take a sidecar back whose container restarted in a new cgroup', async () => {
     await bed.start();
     const pod = bed.lab.pod('b');
     const { cgroup } = pod.place('sidecar');
@@ -91,7 +91,10 @@ describe('agents that are killed', () => {
     assert.match(status.drift.outstanding[0] ?? '', /is kept/);
     assert.ok(await bed.redirected());
     // Once every manifest is understood, a pod that none names is withdrawn.
-    await bed.remove('broken.yaml', (seen) => seen.source.rejected.length === 0 && seen.drift.outstanding.length === 0);
+    await bed.remove(
+      'broken.yaml',
+      (seen) => seen.source.rejected.length === 0 && seen.drift.outstanding.length === 0,
+    );
     const client = await bed.lab.pod('a').client();
     await using direct = await client.connect({ host: bed.lab.outside.address(4), port: APP_PORT });
     assert.equal((await direct.who()).peer, direct.local);

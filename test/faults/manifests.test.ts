@@ -24,8 +24,16 @@ describe('an agent that is given bad manifests', () => {
 
   const rejected: [string, string, string][] = [
     ['text that is not YAML', 'kind: Pod\n  bad: [indent', 'SHUNT_E_MANIFEST_SYNTAX'],
-    ['an object that is not a Pod', 'apiVersion: v1\nkind: Service\nmetadata: {name: x}', 'SHUNT_E_MANIFEST_NOT_POD'],
-    ['a Pod with a field of the wrong type', 'apiVersion: v1\nkind: Pod\nmetadata: {name: 7}', 'SHUNT_E_MANIFEST_FIELD'],
+    [
+      'an object that is not a Pod',
+      'apiVersion: v1\nkind: Service\nmetadata: {name: x}',
+      'SHUNT_E_MANIFEST_NOT_POD',
+    ],
+    [
+      'a Pod with a field of the wrong type',
+      'apiVersion: v1\nkind: Pod\nmetadata: {name: 7}',
+      'SHUNT_E_MANIFEST_FIELD',
+    ],
   ];
   for (const [what, text, code] of rejected) {
     it(`refuses ${what} with ${code} and keeps its pods`, async () => {
@@ -65,7 +73,11 @@ describe('an agent that is given bad manifests', () => {
     ],
     [
       'a port list that the mesh rejects',
-      (text) => text.replace(/annotations:/, 'annotations:\n    traffic.sidecar.istio.io/excludeOutboundPorts: "80,x"'),
+      (text) =>
+        text.replace(
+          /annotations:/,
+          'annotations:\n    traffic.sidecar.istio.io/excludeOutboundPorts: "80,x"',
+        ),
       'SHUNT_E_MESH_REJECTED',
     ],
   ];
@@ -73,14 +85,20 @@ describe('an agent that is given bad manifests', () => {
     it(`reports ${what} as ${code} for an enrolled pod, which stays as it was`, async () => {
       const good = bed.read('a.yaml');
       assert.notEqual(edit(good), good);
-      const { pods } = await bed.write('a.yaml', edit(good), (_, seen) => stateOf(seen, 'pod-a') === 'failed');
+      const { pods } = await bed.write(
+        'a.yaml',
+        edit(good),
+        (_, seen) => stateOf(seen, 'pod-a') === 'failed',
+      );
       assert.equal(pods.find((pod) => pod.name === 'pod-a')?.error?.code, code);
       await bothStay(pods);
       await bed.write('a.yaml', good, (_, seen) => stateOf(seen, 'pod-a') === 'enrolled');
     });
 
     it(`reports ${what} as ${code} for a new pod, and enrolls nothing of it`, async () => {
-      const text = edit(bed.read('a.yaml')).replace('name: pod-a', 'name: pod-new').replace(/uid: .*/, 'uid: new');
+      const text = edit(bed.read('a.yaml'))
+        .replace('name: pod-a', 'name: pod-new')
+        .replace(/uid: .*/, 'uid: new');
       const { pods } = await bed.write('new.yaml', text, (_, seen) => stateOf(seen, 'pod-new') === 'failed');
       const pod = pods.find(({ name }) => name === 'pod-new');
       assert.equal(pod?.error?.code, code);
@@ -91,7 +109,10 @@ describe('an agent that is given bad manifests', () => {
   }
 
   it('refuses a second pod in the network namespace of another', async () => {
-    const text = bed.read('a.yaml').replace('name: pod-a', 'name: pod-twin').replace(/uid: .*/, 'uid: twin');
+    const text = bed
+      .read('a.yaml')
+      .replace('name: pod-a', 'name: pod-twin')
+      .replace(/uid: .*/, 'uid: twin');
     const { pods } = await bed.write('twin.yaml', text, (_, seen) => stateOf(seen, 'pod-twin') === 'failed');
     assert.equal(pods.find(({ name }) => name === 'pod-twin')?.error?.code, 'SHUNT_E_NETNS_TAKEN');
     await bothStay(pods);

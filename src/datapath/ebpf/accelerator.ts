@@ -40,7 +40,11 @@ export class Accelerator implements Disposable {
    *
    * @param wanted what the operator asked for
    */
-  static async start(settings: BpfMap<number, Settings>, objects: Objects, wanted: boolean): Promise<Accelerator> {
+  static async start(
+    settings: BpfMap<number, Settings>,
+    objects: Objects,
+    wanted: boolean,
+  ): Promise<Accelerator> {
     const off = (reason: string): Accelerator => {
       const accelerator = new Accelerator(settings, null, null, reason);
       accelerator.#write(false);
@@ -57,7 +61,9 @@ export class Accelerator implements Disposable {
       return accelerator;
     } catch (error) {
       object?.[Symbol.dispose]();
-      return off(`its programs do not load here: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
+      return off(
+        `its programs do not load here: ${error instanceof Error ? error.message.split('\n')[0] : error}`,
+      );
     }
   }
 

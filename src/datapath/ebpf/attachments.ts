@@ -8,7 +8,7 @@ import { ShuntError } from '../../errors.ts';
 import type { HeldLink } from '../interface.ts';
 import { operationError } from './failure.ts';
 import type { NodeObjects } from './objects.ts';
-import type { Pins } from './pins.ts';
+import { type Pins, unprefixed } from './pins.ts';
 
 export interface Target {
   /** Absolute path of a cgroup2 directory. */
@@ -64,7 +64,7 @@ export class Attachments implements Disposable {
     return [...this.#links].map(([name, link]) => {
       const info = link.info();
       return {
-        name,
+        name: unprefixed(name),
         attachType: String(info.attachType ?? 'unknown'),
         attached: isAttached(link),
         linkId: info.id,
@@ -84,9 +84,13 @@ export class Attachments implements Disposable {
     using link = Link.fromPin(path);
     const { cgroupId } = link.info();
     if (cgroupId === undefined || cgroupId === 0n || cgroupId === this.#target.id) return;
-    throw new ShuntError('SHUNT_E_PINS_CGROUP', `attached to cgroup ${cgroupId}, asked for ${this.#target.id}`, {
-      target: path,
-    });
+    throw new ShuntError(
+      'SHUNT_E_PINS_CGROUP',
+      `attached to cgroup ${cgroupId}, asked for ${this.#target.id}`,
+      {
+        target: path,
+      },
+    );
   }
 
   #attach(name: string, program: Program): void {
@@ -136,4 +140,3 @@ export function refuseRoot(path: string): void {
   const above = statSync(`${path}/..`, { bigint: true });
   if (here.dev !== above.dev) throw new ShuntError('SHUNT_E_ATTACH_ROOT', undefined, { target: path });
 }
-

@@ -12,7 +12,10 @@ const KINDS: Record<EventKind, string> = {
   EVENT_LISTENER_LOST: 'listener-lost',
 };
 
-export async function* readEvents(ring: RingBuffer<Event>, signal: AbortSignal): AsyncIterable<DatapathEvent> {
+export async function* readEvents(
+  ring: RingBuffer<Event>,
+  signal: AbortSignal,
+): AsyncIterable<DatapathEvent> {
   for await (const event of ring.events({ signal })) yield inWords(event);
 }
 

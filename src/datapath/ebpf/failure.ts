@@ -33,7 +33,8 @@ export function operationError(error: unknown, target: string): Error {
   if (['E2BIG', 'ENOSPC', 'ENOMEM'].includes(error.code)) {
     return new ShuntError('SHUNT_E_MAP_FULL', error.message, { target, cause: error });
   }
-  if (error.code === 'EPERM') return new ShuntError('SHUNT_E_BPF_DENIED', error.message, { target, cause: error });
+  if (error.code === 'EPERM')
+    return new ShuntError('SHUNT_E_BPF_DENIED', error.message, { target, cause: error });
   const fix = error.hint === undefined ? {} : { fix: error.hint };
   return new ShuntError('SHUNT_E_DATAPATH', error.message, { target, cause: error, ...fix });
 }

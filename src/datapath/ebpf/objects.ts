@@ -6,14 +6,14 @@ import { existsSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfError, BpfMap, codec, openPinnedMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
+import { loadError } from './failure.ts';
 import { accelerate } from './gen/accelerate.ts';
 import { connect, MetaCodec } from './gen/connect.ts';
 import { inbound } from './gen/inbound.ts';
 import { listen } from './gen/listen.ts';
 import { sockops } from './gen/sockops.ts';
 import { sockopt } from './gen/sockopt.ts';
-import { loadError } from './failure.ts';
-import { type Pins, unprefixed } from './pins.ts';
+import type { Pins } from './pins.ts';
 
 /** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */
 export const LAYOUT_VERSION = 1;
@@ -59,7 +59,13 @@ function capacities(sizes: Sizes): Record<string, number> {
   };
 }
 
-type Definition = typeof connect | typeof listen | typeof sockops | typeof sockopt | typeof inbound | typeof accelerate;
+type Definition =
+  | typeof connect
+  | typeof listen
+  | typeof sockops
+  | typeof sockopt
+  | typeof inbound
+  | typeof accelerate;
 type Opened<D extends Definition> = ReturnType<D['open']>;
 type Loaded<D extends Definition> = Awaited<ReturnType<Opened<D>['load']>>;
 
@@ -166,21 +172,20 @@ function pinnedCapacity(path: string): number | undefined {
 export function checkLayout(pins: Pins): void {
   if (pins.mapNames().length === 0) return;
   const path = pins.map('meta');
-  const fail = (detail: string, cause?: unknown): never => {
-    throw new ShuntError('SHUNT_E_PINS_VERSION', detail, { target: pins.root, cause });
-  };
-  if (!existsSync(path)) return fail(`maps are pinned (${pins.mapNames().map(unprefixed).join(', ')}), but not meta`);
+  const other = (detail: string, cause?: unknown): ShuntError =>
+    new ShuntError('SHUNT_E_PINS_VERSION', detail, { target: pins.root, cause });
+  if (!existsSync(path)) throw other(`maps are pinned (${pins.mapNames().join(', ')}), but not meta`);
   try {
     using map = BpfMap.fromPin(path, { key: codec.u32, value: MetaCodec });
     const meta = map.get(0);
     // 0: the agent that made the maps was killed before it could sign them. They are empty then.
     if (meta === undefined || meta.layout === 0) return;
     if (meta.layout === LAYOUT_VERSION) return;
-    return fail(`layout ${meta.layout} by version ${meta.agent_version}, this is layout ${LAYOUT_VERSION}`);
+    throw other(`layout ${meta.layout} by version ${meta.agent_version}, this is layout ${LAYOUT_VERSION}`);
   } catch (cause) {
     if (!(cause instanceof BpfError)) throw cause;
     // What keeps us from reading says nothing of what is there.
     if (cause.code === 'EPERM' || cause.code.startsWith('LIBBPF_')) throw loadError(cause, path);
-    return fail(`meta cannot be read: ${cause.message}`, cause);
+    throw other(`meta cannot be read: ${cause.message}`, cause);
   }
 }

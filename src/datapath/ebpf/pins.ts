@@ -79,7 +79,9 @@ export class Pins {
 
   /** Cookies of the pods that have a directory here. */
   podCookies(): bigint[] {
-    return entries(this.podsRoot).filter((name) => /^\d+$/.test(name)).map(BigInt);
+    return entries(this.podsRoot)
+      .filter((name) => /^\d+$/.test(name))
+      .map(BigInt);
   }
 
   preparePod(cookie: bigint): void {

@@ -9,8 +9,8 @@ import { cidrPrefixes, isLoopbackCidr, parseCidr } from '../../policy/cidr.ts';
 import { canonicalPolicy } from '../../policy/json.ts';
 import type { PortRange, RedirectPolicy } from '../../policy/policy.ts';
 import { portPrefixes } from '../../policy/port_range.ts';
-import { type CidrKey, PolicyFlags, type Policy, type PortKey } from './gen/connect.ts';
 import type { RuleList } from './gen/connect.ts';
+import { type CidrKey, type Policy, PolicyFlags, type PortKey } from './gen/connect.ts';
 
 /** Bits of policy id and list in front of a rule's own in both tries (layout.h, struct port_key and cidr_key). */
 const HEADER_BITS = 64;
@@ -142,15 +142,20 @@ function padIds(ids: number[]): number[] {
 function rulesOf(policy: RedirectPolicy, id: number): Rules {
   const { outbound, inbound } = policy;
   const ports = (list: RuleList, ranges: PortRange[] | '*'): [PortKey, number][] =>
-    (ranges === '*' ? [] : ranges).flatMap(portPrefixes).map(({ port, bits }) => [
-      { prefixlen: HEADER_BITS + bits, policy: id, list, port, pad: 0 },
-      LIST_NUMBER[list],
-    ]);
+    (ranges === '*' ? [] : ranges)
+      .flatMap(portPrefixes)
+      .map(({ port, bits }) => [
+        { prefixlen: HEADER_BITS + bits, policy: id, list, port, pad: 0 },
+        LIST_NUMBER[list],
+      ]);
   const cidrs = (list: RuleList, texts: string[] | '*'): [CidrKey, number][] =>
-    (texts === '*' ? [] : texts).map(cidrOf).flatMap(cidrPrefixes).map(({ bytes, bits }) => [
-      { prefixlen: HEADER_BITS + bits, policy: id, list, addr: { bytes } },
-      LIST_NUMBER[list],
-    ]);
+    (texts === '*' ? [] : texts)
+      .map(cidrOf)
+      .flatMap(cidrPrefixes)
+      .map(({ bytes, bits }) => [
+        { prefixlen: HEADER_BITS + bits, policy: id, list, addr: { bytes } },
+        LIST_NUMBER[list],
+      ]);
   return {
     ports: [
       ...ports('RULE_OUT_EXCLUDE', outbound.excludePorts),
