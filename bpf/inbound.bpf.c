@@ -19,24 +19,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* The pod this instance serves; set before load. */
 const volatile __u64 netns_cookie = 0;
 
-static __always_inline void read_addrs(struct bpf_sk_lookup *ctx, struct addr *local,
-				       struct addr *remote)
-{
-	__u32 l4 = CTX_WORD(ctx->local_ip4), r4 = CTX_WORD(ctx->remote_ip4);
-	__u32 l0 = CTX_WORD(ctx->local_ip6[0]), l1 = CTX_WORD(ctx->local_ip6[1]);
-	__u32 l2 = CTX_WORD(ctx->local_ip6[2]), l3 = CTX_WORD(ctx->local_ip6[3]);
-	__u32 r0 = CTX_WORD(ctx->remote_ip6[0]), r1 = CTX_WORD(ctx->remote_ip6[1]);
-	__u32 r2 = CTX_WORD(ctx->remote_ip6[2]), r3 = CTX_WORD(ctx->remote_ip6[3]);
-
-	if (ctx->family == AF_INET) {
-		addr_set4(local, l4);
-		addr_set4(remote, r4);
-	} else {
-		addr_set(local, l0, l1, l2, l3);
-		addr_set(remote, r0, r1, r2, r3);
-	}
-}
-
 /*
  * By address: traffic to an own address reports the outer interface's index, so
  * ingress_ifindex cannot tell. A forged source cannot either: the answer to it would
@@ -91,7 +73,7 @@ int shunt_inbound(struct bpf_sk_lookup *ctx)
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
-	read_addrs(ctx, &local, &remote);
+	READ_ADDRS(ctx, &local, &remote);
 	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
 	if (!pod) /* being enrolled or withdrawn: the pod's entry is the switch */
 		return SK_PASS;

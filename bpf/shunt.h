@@ -38,4 +38,25 @@
 		word_;                     \
 	})
 
+/*
+ * Both ends of a socket or of a lookup: struct bpf_sock_ops and struct bpf_sk_lookup
+ * name these words alike.
+ */
+#define READ_ADDRS(ctx, local, remote)                                                      \
+	do {                                                                                \
+		__u32 l4_ = CTX_WORD((ctx)->local_ip4), r4_ = CTX_WORD((ctx)->remote_ip4);  \
+		__u32 l0_ = CTX_WORD((ctx)->local_ip6[0]), l1_ = CTX_WORD((ctx)->local_ip6[1]);   \
+		__u32 l2_ = CTX_WORD((ctx)->local_ip6[2]), l3_ = CTX_WORD((ctx)->local_ip6[3]);   \
+		__u32 r0_ = CTX_WORD((ctx)->remote_ip6[0]), r1_ = CTX_WORD((ctx)->remote_ip6[1]); \
+		__u32 r2_ = CTX_WORD((ctx)->remote_ip6[2]), r3_ = CTX_WORD((ctx)->remote_ip6[3]); \
+                                                                                            \
+		if ((ctx)->family == AF_INET) {                                             \
+			addr_set4(local, l4_);                                              \
+			addr_set4(remote, r4_);                                             \
+		} else {                                                                    \
+			addr_set(local, l0_, l1_, l2_, l3_);                                \
+			addr_set(remote, r0_, r1_, r2_, r3_);                               \
+		}                                                                           \
+	} while (0)
+
 #endif

@@ -21,21 +21,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 static __always_inline void read_tuple(struct bpf_sock_ops *ctx, struct addr *local,
 				       struct addr *remote, __u16 *lport, __u16 *rport)
 {
-	__u32 l4 = CTX_WORD(ctx->local_ip4), r4 = CTX_WORD(ctx->remote_ip4);
-	__u32 l0 = CTX_WORD(ctx->local_ip6[0]), l1 = CTX_WORD(ctx->local_ip6[1]);
-	__u32 l2 = CTX_WORD(ctx->local_ip6[2]), l3 = CTX_WORD(ctx->local_ip6[3]);
-	__u32 r0 = CTX_WORD(ctx->remote_ip6[0]), r1 = CTX_WORD(ctx->remote_ip6[1]);
-	__u32 r2 = CTX_WORD(ctx->remote_ip6[2]), r3 = CTX_WORD(ctx->remote_ip6[3]);
-
+	READ_ADDRS(ctx, local, remote);
 	*lport = CTX_WORD(ctx->local_port);
 	*rport = bpf_ntohl(CTX_WORD(ctx->remote_port));
-	if (ctx->family == AF_INET) {
-		addr_set4(local, l4);
-		addr_set4(remote, r4);
-	} else {
-		addr_set(local, l0, l1, l2, l3);
-		addr_set(remote, r0, r1, r2, r3);
-	}
 }
 
 /* The key as the connecting side has it. */

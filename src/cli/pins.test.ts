@@ -13,7 +13,7 @@ import type { StatusReport } from '../agent/api.ts';
 import { lockPins } from '../agent/lock.ts';
 import { serveApi } from '../agent/server.ts';
 import { builtObjects } from '../datapath/ebpf/compile.ts';
-import { PodFlags } from '../datapath/ebpf/gen/connect.ts';
+import { PodFlags } from '../datapath/ebpf/gen/objects.ts';
 import { listPinnedLinks, listPinnedMaps } from '../datapath/ebpf/inspect.ts';
 import { LAYOUT_VERSION, type NodeObjects, Objects } from '../datapath/ebpf/objects.ts';
 import { Pins } from '../datapath/ebpf/pins.ts';

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { BpfMap, codec } from 'libbpf-ts';
 import { compileObjects } from '../../src/datapath/ebpf/compile.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf/datapath.ts';
-import { MetaCodec } from '../../src/datapath/ebpf/gen/connect.ts';
+import { MetaCodec } from '../../src/datapath/ebpf/gen/objects.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { ShuntError } from '../../src/errors.ts';
 import type { CommandResult } from '../../src/lab/command.ts';

@@ -6,12 +6,13 @@ import { BpfError } from './errors.ts';
 import { emit } from './gen/emit.ts';
 import { readModel } from './gen/model.ts';
 
-const USAGE = `usage: libbpf-ts gen OBJECT.bpf.o [-o FILE.ts] [--name NAME] [--import MODULE] [--check]
+const USAGE = `usage: libbpf-ts gen OBJECT.bpf.o... [-o FILE.ts] [--name NAME] [--import MODULE] [--check]
 
-Writes TypeScript types, codecs and a defineObject() for a BPF object file compiled with -g.
+Writes TypeScript types and codecs of BPF object files compiled with -g, and a defineObject() for each. Types that
+several objects share are written once.
 
   -o, --output FILE  where to write; standard output without it
-  --name NAME        name of the exported definition (default: from the file name)
+  --name NAME        name of the exported definition, for one object (default: from the file name)
   --import MODULE    what the file imports from (default: libbpf-ts)
   --check            write nothing; exit 1 when FILE is not what would be written
 `;
@@ -32,15 +33,22 @@ function main(argv: readonly string[]): number {
     process.stderr.write(USAGE);
     return 2;
   }
-  const { file, output, name, importFrom, check } = parsed;
-  const text = emit(readModel(readFileSync(file)), { name, source: basename(file), importFrom });
+  const { files, output, name, importFrom, check } = parsed;
+  const objects = files.map((file) => ({
+    model: readModel(readFileSync(file)),
+    name: name ?? basename(file).replace(/(\.bpf)?\.o$/, ''),
+    source: basename(file),
+  }));
+  const text = emit(objects, importFrom);
   if (output === undefined) {
     process.stdout.write(text);
     return 0;
   }
   const current = readIfThere(output) === text;
   if (check && !current) {
-    process.stderr.write(`${relative('.', output)} is stale: run libbpf-ts gen ${file} -o ${output}\n`);
+    process.stderr.write(
+      `${relative('.', output)} is stale: run libbpf-ts gen ${files.join(' ')} -o ${output}\n`,
+    );
     return 1;
   }
   if (!current) writeFileSync(output, text);
@@ -59,11 +67,12 @@ function parse(args: readonly string[]) {
         check: { type: 'boolean', default: false },
       },
     });
-    const [file, ...more] = positionals;
-    if (file === undefined || more.length > 0 || (values.check && values.output === undefined))
+    const { output, name, check } = values;
+    const one = positionals.length === 1;
+    if (positionals.length === 0 || (name !== undefined && !one) || (check && output === undefined)) {
       return undefined;
-    const name = values.name ?? basename(file).replace(/(\.bpf)?\.o$/, '');
-    return { file, output: values.output, name, importFrom: values.import, check: values.check };
+    }
+    return { files: positionals, output, name, importFrom: values.import, check };
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     return undefined;

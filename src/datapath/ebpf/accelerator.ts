@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { attachSockmapProgram, BpfError, type BpfMap, Link } from 'libbpf-ts';
 import type { AccelerationState } from '../interface.ts';
-import { type Settings, SettingsFlags } from './gen/connect.ts';
+import { type Settings, SettingsFlags } from './gen/objects.ts';
 import type { AccelerateObject, Objects } from './objects.ts';
 
 const KERNEL_BTF = '/sys/kernel/btf/vmlinux';

@@ -8,7 +8,7 @@ import { type TestBpffs, testBpffs } from '../../../test/fixtures/bpffs.ts';
 import { testCgroup, testNetns } from '../../../test/fixtures/kernel.ts';
 import { findLeftovers, type Leftover, removePin, waitClean } from './cleanup.ts';
 import { builtObjects } from './compile.ts';
-import { PodFlags } from './gen/connect.ts';
+import { PodFlags } from './gen/objects.ts';
 import { listOwnPrograms, listPinnedLinks, listPinnedMaps, readMeta, readPods } from './inspect.ts';
 import { type NodeObjects, Objects } from './objects.ts';
 import { findPins } from './pin_tree.ts';

@@ -1,6 +1,6 @@
 /** Names of the per-pod counters: enum counter of bpf/layout.h as people read it. */
 import type { PerCpuMap } from 'libbpf-ts';
-import type { Counter, Counters } from './gen/connect.ts';
+import type { Counter, Counters } from './gen/objects.ts';
 
 /** In the order of the enum; `satisfies` below fails to compile when one is missing. */
 const NAMES = {

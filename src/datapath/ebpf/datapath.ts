@@ -9,7 +9,7 @@ import { Attachments, refuseRoot, type Target } from './attachments.ts';
 import { readCounters } from './counters.ts';
 import { readEvents } from './events.ts';
 import { operationError } from './failure.ts';
-import { type Counters, type Event, EventCodec } from './gen/connect.ts';
+import { type Counters, type Event, EventCodec } from './gen/objects.ts';
 import { Inbound } from './inbound.ts';
 import { ListenerSlots } from './listener_slots.ts';
 import {

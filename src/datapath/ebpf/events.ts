@@ -2,7 +2,7 @@
 import type { RingBuffer } from 'libbpf-ts';
 import { formatAddress } from '../../policy/address.ts';
 import type { DatapathEvent } from '../interface.ts';
-import type { Event, EventKind } from './gen/connect.ts';
+import type { Event, EventKind } from './gen/objects.ts';
 
 const KINDS: Record<EventKind, string> = {
   EVENT_IMPERSONATION: 'impersonation',

@@ -16,7 +16,7 @@ import * as v from 'valibot';
 import type { AccelerationState, HeldPod } from '../interface.ts';
 import { CgroupPaths } from './cgroup_paths.ts';
 import { readCounters } from './counters.ts';
-import { CountersCodec } from './gen/connect.ts';
+import { CountersCodec } from './gen/objects.ts';
 import { PinnedMap } from './pinned_map.ts';
 import { KERNEL_PREFIX, Pins } from './pins.ts';
 

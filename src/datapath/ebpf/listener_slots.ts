@@ -6,7 +6,7 @@ import { BpfError, type SkStorageMap, type SockMap } from 'libbpf-ts';
 import { dupListeners } from '../../pod/listeners.ts';
 import { socketCookie } from '../../pod/syscall.ts';
 import type { Workload } from '../../pod/workload.ts';
-import type { ListenerKey, ListenerRole } from './gen/sockops.ts';
+import type { ListenerKey, ListenerRole } from './gen/objects.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;

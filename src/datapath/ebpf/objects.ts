@@ -7,12 +7,7 @@ import { join } from 'node:path';
 import { BpfError, BpfMap, codec, openPinnedMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { loadError } from './failure.ts';
-import { accelerate } from './gen/accelerate.ts';
-import { connect, MetaCodec } from './gen/connect.ts';
-import { inbound } from './gen/inbound.ts';
-import { listen } from './gen/listen.ts';
-import { sockops } from './gen/sockops.ts';
-import { sockopt } from './gen/sockopt.ts';
+import { accelerate, connect, inbound, listen, MetaCodec, sockops, sockopt } from './gen/objects.ts';
 import type { Pins } from './pins.ts';
 
 /** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type TestBpffs, testBpffs } from '../../../test/fixtures/bpffs.ts';
 import { builtObjects } from './compile.ts';
-import { PodFlags } from './gen/connect.ts';
+import { PodFlags } from './gen/objects.ts';
 import { type NodeObjects, Objects } from './objects.ts';
 import { PinnedMap, summed } from './pinned_map.ts';
 import { Pins } from './pins.ts';

@@ -5,7 +5,7 @@ import { cgroup2Mounts } from '../../pod/cgroup.ts';
 import type { CgroupRef, Workload } from '../../pod/workload.ts';
 import { formatAddress, parseAddress } from '../../policy/address.ts';
 import type { Acceleration } from '../../policy/policy.ts';
-import { type Addr, type Pod, PodFlags } from './gen/connect.ts';
+import { type Addr, type Pod, PodFlags } from './gen/objects.ts';
 
 const NO_ADDRESS: Addr = { bytes: new Uint8Array(16) };
 

@@ -9,8 +9,7 @@ import { cidrPrefixes, isLoopbackCidr, parseCidr } from '../../policy/cidr.ts';
 import { canonicalPolicy } from '../../policy/json.ts';
 import type { PortRange, RedirectPolicy } from '../../policy/policy.ts';
 import { portPrefixes } from '../../policy/port_range.ts';
-import type { RuleList } from './gen/connect.ts';
-import { type CidrKey, type Policy, PolicyFlags, type PortKey } from './gen/connect.ts';
+import { type CidrKey, type Policy, PolicyFlags, type PortKey, type RuleList } from './gen/objects.ts';
 
 /** Bits of policy id and list in front of a rule's own in both tries (layout.h, struct port_key and cidr_key). */
 const HEADER_BITS = 64;

@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { objectFile } from '../../test/objects.ts';
-import { emit } from './emit.ts';
+import { compile, objectFile } from '../../test/objects.ts';
+import { type EmitObject, emit } from './emit.ts';
 import { readModel } from './model.ts';
 
 function generate(name: string, importFrom = 'libbpf-ts'): string {
-  return emit(readModel(readFileSync(objectFile(name))), { name, source: `${name}.bpf.o`, importFrom });
+  return emit([object(name)], importFrom);
+}
+
+function object(name: string): EmitObject {
+  return { model: readModel(readFileSync(objectFile(name))), name, source: `${name}.bpf.o` };
 }
 
 /** The text of one exported declaration. */
@@ -59,4 +65,41 @@ test('a map without types has bytes of the sizes it was given', () => {
 
 test('the module that is imported from can be named', () => {
   assert.match(generate('iterate', '../libbpf.ts'), /from '\.\.\/libbpf\.ts';/);
+});
+
+test('types that objects share are written once, and each object is defined', () => {
+  const text = emit([object('everything'), { ...object('everything'), name: 'again' }], 'libbpf-ts');
+  assert.equal(text.split('export interface Event {').length, 2);
+  assert.match(text, /export const everything = defineObject/);
+  assert.match(text, /export const again = defineObject/);
+  const alone = generate('everything');
+  assert.equal(
+    text
+      .replace(/export const again = .*/s, '')
+      .trimEnd()
+      .split('\n').length,
+    alone.trimEnd().split('\n').length,
+  );
+});
+
+test('one name for two types in two objects is refused, with both files named', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'libbpf-ts-emit-'));
+  try {
+    const file = join(directory, 'other.bpf.c');
+    writeFileSync(
+      file,
+      `#include <linux/bpf.h>
+       #include <bpf/bpf_helpers.h>
+       struct event { int different; };
+       const struct event *unused_event __attribute__((unused));
+       char LICENSE[] SEC("license") = "GPL";`,
+    );
+    const other = { model: readModel(readFileSync(compile(file))), name: 'other', source: 'other.bpf.o' };
+    assert.throws(
+      () => emit([object('everything'), other], 'libbpf-ts'),
+      /struct event is not the same in everything\.bpf\.o and other\.bpf\.o/,
+    );
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

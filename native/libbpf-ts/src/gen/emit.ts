@@ -1,18 +1,39 @@
+import { badValue } from '../errors.ts';
 import type { EnumShape, Field, Shape, StructShape } from '../shape.ts';
 import type { ObjectModel } from './model.ts';
 
-export interface EmitOptions {
+/** An object file to write a definition for. */
+export interface EmitObject {
+  model: ObjectModel;
   /** Name of the exported definition, and of the object. */
   name: string;
   /** File name for the heading. */
   source: string;
-  /** Module specifier to import from. */
-  importFrom: string;
 }
 
-/** TypeScript for an object file: its types, their codecs, and one `defineObject`. */
-export function emit(model: ObjectModel, options: EmitOptions): string {
+/**
+ * TypeScript for object files: their types and codecs, those that they share once, and a `defineObject` for each.
+ *
+ * @param importFrom module specifier of this package
+ * @throws BpfError BAD_VALUE when two of the objects give one name to different types
+ */
+export function emit(objects: readonly EmitObject[], importFrom: string): string {
   const out = new Emitter();
+  const definitions = objects.map(({ model, name, source }) => {
+    out.begin(source);
+    return definition(out, model, name);
+  });
+  const body = [...out.blocks, ...definitions].join('\n\n');
+  const imports = [
+    ...(/\bCodec</.test(body) ? ['type Codec'] : []),
+    ...(/\bcodec\./.test(body) ? ['codec'] : []),
+    'defineObject',
+  ].join(', ');
+  const sources = objects.map(({ source }) => source).join(', ');
+  return `// Written by \`libbpf-ts gen\` from ${sources}. Do not edit: change the C types and run it again.\n\nimport { ${imports} } from '${importFrom}';\n\n${body}\n`;
+}
+
+function definition(out: Emitter, model: ObjectModel, name: string): string {
   const maps = model.maps.map((map) => {
     const sides = (['key', 'value'] as const).flatMap((side) => {
       const shape = map[side];
@@ -20,12 +41,12 @@ export function emit(model: ObjectModel, options: EmitOptions): string {
     });
     return [`    ${map.name}: {`, `      type: '${map.type}',`, ...sides, '    },'].join('\n');
   });
-  const rodata = model.rodata.map(({ name, shape }) => `    ${name}: ${out.codec(shape, [name])},`);
+  const rodata = model.rodata.map((field) => `    ${field.name}: ${out.codec(field.shape, [field.name])},`);
   for (const shape of model.named) out.codec(shape, []);
-  const programs = model.programs.map(({ name, section }) => `    ${name}: { section: '${section}' },`);
-  const definition = [
-    `export const ${camel(options.name)} = defineObject({`,
-    `  name: '${options.name}',`,
+  const programs = model.programs.map((program) => `    ${program.name}: { section: '${program.section}' },`);
+  return [
+    `export const ${camel(name)} = defineObject({`,
+    `  name: '${name}',`,
     '  maps: {',
     ...maps,
     '  },',
@@ -35,13 +56,6 @@ export function emit(model: ObjectModel, options: EmitOptions): string {
     ...(rodata.length === 0 ? [] : ['  rodata: {', ...rodata, '  },']),
     '});',
   ].join('\n');
-  const body = [...out.blocks, definition].join('\n\n');
-  const imports = [
-    ...(/\bCodec</.test(body) ? ['type Codec'] : []),
-    ...(/\bcodec\./.test(body) ? ['codec'] : []),
-    'defineObject',
-  ].join(', ');
-  return `// Written by \`libbpf-ts gen\` from ${options.source}. Do not edit: change the C types and run it again.\n\nimport { ${imports} } from '${options.importFrom}';\n\n${body}\n`;
 }
 
 /** 'policy_cidrs' -> 'PolicyCidrs' */
@@ -57,9 +71,19 @@ function camel(name: string): string {
 /** Collects declarations in the order they depend on each other, each once. */
 class Emitter {
   readonly blocks: string[] = [];
-  readonly #names = new Map<number, string>();
+  /** By BTF id, of the object at hand. */
+  #names = new Map<number, string>();
+  #source = '';
+  /** Types of the objects before, by their C name or where they stand. */
+  readonly #declared = new Map<string, { name: string; source: string; text: string }>();
   readonly #taken = new Set<string>(['Codec']);
   readonly #constants = new Set<string>();
+
+  /** Starts on another object, whose ids mean other types. */
+  begin(source: string): void {
+    this.#names = new Map();
+    this.#source = source;
+  }
 
   /** An expression that is the codec of a shape. @param path names anonymous types after where they stand */
   codec(shape: Shape, path: readonly string[]): string {
@@ -103,6 +127,11 @@ class Emitter {
 
   /** A free name for a type: `struct pod` and `enum pod` may both exist. */
   #claim(shape: EnumShape | StructShape, path: readonly string[]): string {
+    const known = this.#declared.get(identity(shape, path));
+    if (known !== undefined) {
+      this.#names.set(shape.id, known.name);
+      return known.name;
+    }
     const wanted = pascal(shape.name ?? path.join('_'));
     let name = wanted;
     if (this.#taken.has(name)) name = `${wanted}${shape.kind === 'enum' ? 'Enum' : 'Struct'}`;
@@ -110,6 +139,18 @@ class Emitter {
     this.#taken.add(name);
     this.#names.set(shape.id, name);
     return name;
+  }
+
+  /** Writes a type down, unless an earlier object brought the same. */
+  #declare(shape: EnumShape | StructShape, path: readonly string[], name: string, text: string): void {
+    const key = identity(shape, path);
+    const known = this.#declared.get(key);
+    if (known === undefined) {
+      this.#declared.set(key, { name, source: this.#source, text });
+      this.blocks.push(text);
+    } else if (known.text !== text) {
+      throw badValue(`${key} is not the same in ${known.source} and ${this.#source}`, 'generated types');
+    }
   }
 
   #enum(shape: EnumShape, path: readonly string[]): string {
@@ -138,7 +179,7 @@ class Emitter {
         `export const ${name}Codec: Codec<${name}> = codec.${maker}(${name}${storage});`,
       );
     }
-    this.blocks.push(lines.join('\n'));
+    this.#declare(shape, path, name, lines.join('\n'));
     return name;
   }
 
@@ -184,7 +225,10 @@ class Emitter {
       return field.pad || field.overlaps ? `    if (x.${field.name} !== undefined) ${write}` : `    ${write}`;
     });
     const zero = isDense(shape) ? [] : [`    codec.zero(v, o, ${shape.size});`];
-    this.blocks.push(
+    this.#declare(
+      shape,
+      path,
+      name,
       [
         `/** ${title}, ${shape.size} bytes.${note} */`,
         `export interface ${name} {`,
@@ -205,6 +249,11 @@ class Emitter {
     );
     return name;
   }
+}
+
+/** What makes a type the same in two objects: its tag, or without one where it stands. */
+function identity(shape: EnumShape | StructShape, path: readonly string[]): string {
+  return shape.name === undefined ? `the anonymous type of ${path.join('.')}` : shape.cName;
 }
 
 /** Whether every byte is written by some field: then nothing has to be cleared first. */

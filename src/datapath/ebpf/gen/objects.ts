@@ -1,0 +1,855 @@
+// Written by `libbpf-ts gen` from accelerate.bpf.o, connect.bpf.o, inbound.bpf.o, listen.bpf.o, sockops.bpf.o, sockopt.bpf.o. Do not edit: change the C types and run it again.
+
+import { type Codec, codec, defineObject } from 'libbpf-ts';
+
+const bytes16 = codec.bytes(16);
+
+/** `struct addr`, 16 bytes. */
+export interface Addr {
+  bytes: Uint8Array; // __u8[16]
+}
+
+export const AddrCodec: Codec<Addr> = {
+  size: 16,
+  read: (v, o) => ({
+    bytes: bytes16.read(v, o),
+  }),
+  write(v, o, x) {
+    bytes16.write(v, o, x.bytes);
+  },
+};
+
+/** `struct endpoint`, 20 bytes. */
+export interface Endpoint {
+  addr: Addr; // struct addr
+  port: number; // __be16
+  family: number; // __u16
+}
+
+export const EndpointCodec: Codec<Endpoint> = {
+  size: 20,
+  read: (v, o) => ({
+    addr: AddrCodec.read(v, o),
+    port: codec.be16.read(v, o + 16),
+    family: codec.u16.read(v, o + 18),
+  }),
+  write(v, o, x) {
+    AddrCodec.write(v, o, x.addr);
+    codec.be16.write(v, o + 16, x.port);
+    codec.u16.write(v, o + 18, x.family);
+  },
+};
+
+/** `enum conn_flags`: bits, to be combined with |. */
+export const ConnFlags = {
+  CONN_CLIENT: 1,
+  CONN_SERVER: 2,
+  CONN_REDIRECTED: 4,
+  CONN_SIDECAR: 8,
+  CONN_ACCEL: 0x10,
+  CONN_PAIRED: 0x20,
+  CONN_SEND_ACCEL: 0x40,
+  CONN_CROSS_NETNS: 0x80,
+  CONN_PROMOTED: 0x100,
+} as const;
+export type ConnFlags = number;
+
+/** `struct conn`, 56 bytes. */
+export interface Conn {
+  orig: Endpoint; // struct endpoint
+  flags: ConnFlags; // enum conn_flags
+  netns: bigint; // __u64
+  self: bigint; // __u64
+  peer: bigint; // __u64
+  since_ns: bigint; // __u64
+}
+
+export const ConnCodec: Codec<Conn> = {
+  size: 56,
+  read: (v, o) => ({
+    orig: EndpointCodec.read(v, o),
+    flags: codec.u32.read(v, o + 20),
+    netns: codec.u64.read(v, o + 24),
+    self: codec.u64.read(v, o + 32),
+    peer: codec.u64.read(v, o + 40),
+    since_ns: codec.u64.read(v, o + 48),
+  }),
+  write(v, o, x) {
+    EndpointCodec.write(v, o, x.orig);
+    codec.u32.write(v, o + 20, x.flags);
+    codec.u64.write(v, o + 24, x.netns);
+    codec.u64.write(v, o + 32, x.self);
+    codec.u64.write(v, o + 40, x.peer);
+    codec.u64.write(v, o + 48, x.since_ns);
+  },
+};
+
+const u64Array19 = codec.array(codec.u64, 19);
+
+/** `struct counters`, 152 bytes. */
+export interface Counters {
+  values: bigint[]; // __u64[19]
+}
+
+export const CountersCodec: Codec<Counters> = {
+  size: 152,
+  read: (v, o) => ({
+    values: u64Array19.read(v, o),
+  }),
+  write(v, o, x) {
+    u64Array19.write(v, o, x.values);
+  },
+};
+
+/** `struct flow`, 56 bytes. */
+export interface Flow {
+  peer: bigint; // __u64
+  in_bytes: bigint; // __u64
+  done_bytes: bigint; // __u64
+  tcp_since: bigint; // __u64
+  drained_seq: number; // __u32
+  drained: number; // __u32
+  seen_seq: number; // __u32
+  fit_round: number; // __u32
+  promoted: number; // __u32
+  pad?: number; // __u32
+}
+
+export const FlowCodec: Codec<Flow> = {
+  size: 56,
+  read: (v, o) => ({
+    peer: codec.u64.read(v, o),
+    in_bytes: codec.u64.read(v, o + 8),
+    done_bytes: codec.u64.read(v, o + 16),
+    tcp_since: codec.u64.read(v, o + 24),
+    drained_seq: codec.u32.read(v, o + 32),
+    drained: codec.u32.read(v, o + 36),
+    seen_seq: codec.u32.read(v, o + 40),
+    fit_round: codec.u32.read(v, o + 44),
+    promoted: codec.u32.read(v, o + 48),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 56);
+    codec.u64.write(v, o, x.peer);
+    codec.u64.write(v, o + 8, x.in_bytes);
+    codec.u64.write(v, o + 16, x.done_bytes);
+    codec.u64.write(v, o + 24, x.tcp_since);
+    codec.u32.write(v, o + 32, x.drained_seq);
+    codec.u32.write(v, o + 36, x.drained);
+    codec.u32.write(v, o + 40, x.seen_seq);
+    codec.u32.write(v, o + 44, x.fit_round);
+    codec.u32.write(v, o + 48, x.promoted);
+    if (x.pad !== undefined) codec.u32.write(v, o + 52, x.pad);
+  },
+};
+
+const chars32 = codec.chars(32);
+const chars256 = codec.chars(256);
+
+/** `struct meta`, 304 bytes. */
+export interface Meta {
+  layout: number; // __u32
+  pad?: number; // __u32
+  cgroup_id: bigint; // __u64
+  agent_version: string; // char[32]
+  cgroup_path: string; // char[256]
+}
+
+export const MetaCodec: Codec<Meta> = {
+  size: 304,
+  read: (v, o) => ({
+    layout: codec.u32.read(v, o),
+    cgroup_id: codec.u64.read(v, o + 8),
+    agent_version: chars32.read(v, o + 16),
+    cgroup_path: chars256.read(v, o + 48),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 304);
+    codec.u32.write(v, o, x.layout);
+    if (x.pad !== undefined) codec.u32.write(v, o + 4, x.pad);
+    codec.u64.write(v, o + 8, x.cgroup_id);
+    chars32.write(v, o + 16, x.agent_version);
+    chars256.write(v, o + 48, x.cgroup_path);
+  },
+};
+
+/** `struct peer`, 16 bytes. */
+export interface Peer {
+  cookie: bigint; // __u64
+  flags: ConnFlags; // enum conn_flags
+  pad?: number; // __u32
+}
+
+export const PeerCodec: Codec<Peer> = {
+  size: 16,
+  read: (v, o) => ({
+    cookie: codec.u64.read(v, o),
+    flags: codec.u32.read(v, o + 8),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 16);
+    codec.u64.write(v, o, x.cookie);
+    codec.u32.write(v, o + 8, x.flags);
+    if (x.pad !== undefined) codec.u32.write(v, o + 12, x.pad);
+  },
+};
+
+/** `enum settings_flags`: bits, to be combined with |. */
+export const SettingsFlags = {
+  SETTINGS_ACCEL: 1,
+} as const;
+export type SettingsFlags = number;
+
+/** `struct settings`, 24 bytes. */
+export interface Settings {
+  flags: SettingsFlags; // enum settings_flags
+  backlog_bytes: number; // __u32
+  min_age_ns: bigint; // __u64
+  max_message_bytes: number; // __u32
+  round: number; // __u32
+}
+
+export const SettingsCodec: Codec<Settings> = {
+  size: 24,
+  read: (v, o) => ({
+    flags: codec.u32.read(v, o),
+    backlog_bytes: codec.u32.read(v, o + 4),
+    min_age_ns: codec.u64.read(v, o + 8),
+    max_message_bytes: codec.u32.read(v, o + 16),
+    round: codec.u32.read(v, o + 20),
+  }),
+  write(v, o, x) {
+    codec.u32.write(v, o, x.flags);
+    codec.u32.write(v, o + 4, x.backlog_bytes);
+    codec.u64.write(v, o + 8, x.min_age_ns);
+    codec.u32.write(v, o + 16, x.max_message_bytes);
+    codec.u32.write(v, o + 20, x.round);
+  },
+};
+
+/** `enum counter`. */
+export const Counter = {
+  COUNTER_OUTBOUND_REDIRECTED: 0,
+  COUNTER_OUTBOUND_PASSED: 1,
+  COUNTER_OUTBOUND_REFUSED: 2,
+  COUNTER_SELF_CALL: 3,
+  COUNTER_SIDECAR_PASSED: 4,
+  COUNTER_IMPERSONATED: 5,
+  COUNTER_INBOUND_STEERED: 6,
+  COUNTER_INBOUND_PASSED: 7,
+  COUNTER_INBOUND_REFUSED: 8,
+  COUNTER_ORIGINAL_DST: 9,
+  COUNTER_PAIR_LOST: 10,
+  COUNTER_PAIRED: 11,
+  COUNTER_PROMOTED: 12,
+  COUNTER_ACCEL_MESSAGES: 13,
+  COUNTER_ACCEL_BYTES: 14,
+  COUNTER_TCP_MESSAGES: 15,
+  COUNTER_LISTENER_CAPTURED: 16,
+  COUNTER_LISTENER_LOST: 17,
+  COUNTER_EVENT_LOST: 18,
+  COUNTER_MAX: 19,
+} as const;
+export type Counter = keyof typeof Counter;
+export const CounterCodec: Codec<Counter> = codec.enumeration(Counter);
+
+/** `struct addr_key`, 24 bytes. */
+export interface AddrKey {
+  netns: bigint; // __u64
+  addr: Addr; // struct addr
+}
+
+export const AddrKeyCodec: Codec<AddrKey> = {
+  size: 24,
+  read: (v, o) => ({
+    netns: codec.u64.read(v, o),
+    addr: AddrCodec.read(v, o + 8),
+  }),
+  write(v, o, x) {
+    codec.u64.write(v, o, x.netns);
+    AddrCodec.write(v, o + 8, x.addr);
+  },
+};
+
+/** `enum rule_list`. */
+export const RuleList = {
+  RULE_OUT_EXCLUDE: 1,
+  RULE_OUT_INCLUDE: 2,
+  RULE_IN_EXCLUDE: 3,
+  RULE_IN_INCLUDE: 4,
+} as const;
+export type RuleList = keyof typeof RuleList;
+export const RuleListCodec: Codec<RuleList> = codec.enumeration(RuleList);
+
+/** `struct cidr_key`, 28 bytes. */
+export interface CidrKey {
+  prefixlen: number; // __u32
+  policy: number; // __u32
+  list: RuleList; // enum rule_list
+  addr: Addr; // struct addr
+}
+
+export const CidrKeyCodec: Codec<CidrKey> = {
+  size: 28,
+  read: (v, o) => ({
+    prefixlen: codec.u32.read(v, o),
+    policy: codec.u32.read(v, o + 4),
+    list: RuleListCodec.read(v, o + 8),
+    addr: AddrCodec.read(v, o + 12),
+  }),
+  write(v, o, x) {
+    codec.u32.write(v, o, x.prefixlen);
+    codec.u32.write(v, o + 4, x.policy);
+    RuleListCodec.write(v, o + 8, x.list);
+    AddrCodec.write(v, o + 12, x.addr);
+  },
+};
+
+/** `enum pod_flags`: bits, to be combined with |. */
+export const PodFlags = {
+  POD_CGROUP_KNOWN: 1,
+  POD_HAS_IP4: 2,
+  POD_HAS_IP6: 4,
+  POD_ACCEL_OUTBOUND: 8,
+  POD_ACCEL_FULL: 0x10,
+} as const;
+export type PodFlags = number;
+
+/** `struct pod`, 56 bytes. */
+export interface Pod {
+  ip4: Addr; // struct addr
+  ip6: Addr; // struct addr
+  policy: number; // __u32
+  outbound_port: number; // __u16
+  inbound_port: number; // __u16
+  flags: PodFlags; // enum pod_flags
+  sidecar_cgroup_level: number; // __u32
+  sidecar_cgroup: bigint; // __u64
+}
+
+export const PodCodec: Codec<Pod> = {
+  size: 56,
+  read: (v, o) => ({
+    ip4: AddrCodec.read(v, o),
+    ip6: AddrCodec.read(v, o + 16),
+    policy: codec.u32.read(v, o + 32),
+    outbound_port: codec.u16.read(v, o + 36),
+    inbound_port: codec.u16.read(v, o + 38),
+    flags: codec.u32.read(v, o + 40),
+    sidecar_cgroup_level: codec.u32.read(v, o + 44),
+    sidecar_cgroup: codec.u64.read(v, o + 48),
+  }),
+  write(v, o, x) {
+    AddrCodec.write(v, o, x.ip4);
+    AddrCodec.write(v, o + 16, x.ip6);
+    codec.u32.write(v, o + 32, x.policy);
+    codec.u16.write(v, o + 36, x.outbound_port);
+    codec.u16.write(v, o + 38, x.inbound_port);
+    codec.u32.write(v, o + 40, x.flags);
+    codec.u32.write(v, o + 44, x.sidecar_cgroup_level);
+    codec.u64.write(v, o + 48, x.sidecar_cgroup);
+  },
+};
+
+/** `enum policy_flags`: bits, to be combined with |. */
+export const PolicyFlags = {
+  POLICY_OUT_ALL: 1,
+  POLICY_IN_ALL: 2,
+  POLICY_LOOPBACK_INCLUDED: 4,
+  POLICY_PASSTHROUGH_SOURCE: 8,
+  POLICY_SELF_CALL_INBOUND: 0x10,
+} as const;
+export type PolicyFlags = number;
+
+const u32Array4 = codec.array(codec.u32, 4);
+
+/** `struct policy`, 48 bytes. */
+export interface Policy {
+  content_hash: bigint; // __u64
+  flags: PolicyFlags; // enum policy_flags
+  proxy_uids: number[]; // __u32[4]
+  proxy_gids: number[]; // __u32[4]
+  proxy_uid_count: number; // __u8
+  proxy_gid_count: number; // __u8
+  tunnel_port: number; // __u16
+}
+
+export const PolicyCodec: Codec<Policy> = {
+  size: 48,
+  read: (v, o) => ({
+    content_hash: codec.u64.read(v, o),
+    flags: codec.u32.read(v, o + 8),
+    proxy_uids: u32Array4.read(v, o + 12),
+    proxy_gids: u32Array4.read(v, o + 28),
+    proxy_uid_count: codec.u8.read(v, o + 44),
+    proxy_gid_count: codec.u8.read(v, o + 45),
+    tunnel_port: codec.u16.read(v, o + 46),
+  }),
+  write(v, o, x) {
+    codec.u64.write(v, o, x.content_hash);
+    codec.u32.write(v, o + 8, x.flags);
+    u32Array4.write(v, o + 12, x.proxy_uids);
+    u32Array4.write(v, o + 28, x.proxy_gids);
+    codec.u8.write(v, o + 44, x.proxy_uid_count);
+    codec.u8.write(v, o + 45, x.proxy_gid_count);
+    codec.u16.write(v, o + 46, x.tunnel_port);
+  },
+};
+
+/** `struct port_key`, 16 bytes. */
+export interface PortKey {
+  prefixlen: number; // __u32
+  policy: number; // __u32
+  list: RuleList; // enum rule_list
+  port: number; // __be16
+  pad?: number; // __u16
+}
+
+export const PortKeyCodec: Codec<PortKey> = {
+  size: 16,
+  read: (v, o) => ({
+    prefixlen: codec.u32.read(v, o),
+    policy: codec.u32.read(v, o + 4),
+    list: RuleListCodec.read(v, o + 8),
+    port: codec.be16.read(v, o + 12),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 16);
+    codec.u32.write(v, o, x.prefixlen);
+    codec.u32.write(v, o + 4, x.policy);
+    RuleListCodec.write(v, o + 8, x.list);
+    codec.be16.write(v, o + 12, x.port);
+    if (x.pad !== undefined) codec.u16.write(v, o + 14, x.pad);
+  },
+};
+
+/** `enum event_kind`. */
+export const EventKind = {
+  EVENT_IMPERSONATION: 1,
+  EVENT_INBOUND_REFUSED: 2,
+  EVENT_STORAGE_FAILED: 3,
+  EVENT_PAIR_LOST: 4,
+  EVENT_LISTENER_LOST: 5,
+} as const;
+export type EventKind = keyof typeof EventKind;
+export const EventKindCodec: Codec<EventKind> = codec.enumeration(EventKind);
+
+const chars16 = codec.chars(16);
+
+/** `struct event`, 80 bytes. */
+export interface Event {
+  time_ns: bigint; // __u64
+  netns: bigint; // __u64
+  cgroup: bigint; // __u64
+  kind: EventKind; // enum event_kind
+  uid: number; // __u32
+  gid: number; // __u32
+  pid: number; // __u32
+  dst: Endpoint; // struct endpoint
+  comm: string; // char[16]
+}
+
+export const EventCodec: Codec<Event> = {
+  size: 80,
+  read: (v, o) => ({
+    time_ns: codec.u64.read(v, o),
+    netns: codec.u64.read(v, o + 8),
+    cgroup: codec.u64.read(v, o + 16),
+    kind: EventKindCodec.read(v, o + 24),
+    uid: codec.u32.read(v, o + 28),
+    gid: codec.u32.read(v, o + 32),
+    pid: codec.u32.read(v, o + 36),
+    dst: EndpointCodec.read(v, o + 40),
+    comm: chars16.read(v, o + 60),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 80);
+    codec.u64.write(v, o, x.time_ns);
+    codec.u64.write(v, o + 8, x.netns);
+    codec.u64.write(v, o + 16, x.cgroup);
+    EventKindCodec.write(v, o + 24, x.kind);
+    codec.u32.write(v, o + 28, x.uid);
+    codec.u32.write(v, o + 32, x.gid);
+    codec.u32.write(v, o + 36, x.pid);
+    EndpointCodec.write(v, o + 40, x.dst);
+    chars16.write(v, o + 60, x.comm);
+  },
+};
+
+/** `struct listener_key`, 16 bytes. */
+export interface ListenerKey {
+  netns: bigint; // __u64
+  family: number; // __u32
+  slot: number; // __u32
+}
+
+export const ListenerKeyCodec: Codec<ListenerKey> = {
+  size: 16,
+  read: (v, o) => ({
+    netns: codec.u64.read(v, o),
+    family: codec.u32.read(v, o + 8),
+    slot: codec.u32.read(v, o + 12),
+  }),
+  write(v, o, x) {
+    codec.u64.write(v, o, x.netns);
+    codec.u32.write(v, o + 8, x.family);
+    codec.u32.write(v, o + 12, x.slot);
+  },
+};
+
+/** `struct listener_role`, 8 bytes. */
+export interface ListenerRole {
+  netns: bigint; // __u64
+}
+
+export const ListenerRoleCodec: Codec<ListenerRole> = {
+  size: 8,
+  read: (v, o) => ({
+    netns: codec.u64.read(v, o),
+  }),
+  write(v, o, x) {
+    codec.u64.write(v, o, x.netns);
+  },
+};
+
+/** `struct pair_key`, 48 bytes. */
+export interface PairKey {
+  netns: bigint; // __u64
+  saddr: Addr; // struct addr
+  daddr: Addr; // struct addr
+  sport: number; // __u16
+  dport: number; // __u16
+  pad?: number; // __u32
+}
+
+export const PairKeyCodec: Codec<PairKey> = {
+  size: 48,
+  read: (v, o) => ({
+    netns: codec.u64.read(v, o),
+    saddr: AddrCodec.read(v, o + 8),
+    daddr: AddrCodec.read(v, o + 24),
+    sport: codec.u16.read(v, o + 40),
+    dport: codec.u16.read(v, o + 42),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 48);
+    codec.u64.write(v, o, x.netns);
+    AddrCodec.write(v, o + 8, x.saddr);
+    AddrCodec.write(v, o + 24, x.daddr);
+    codec.u16.write(v, o + 40, x.sport);
+    codec.u16.write(v, o + 42, x.dport);
+    if (x.pad !== undefined) codec.u32.write(v, o + 44, x.pad);
+  },
+};
+
+/** `struct pair`, 56 bytes. */
+export interface Pair {
+  orig: Endpoint; // struct endpoint
+  flags: ConnFlags; // enum conn_flags
+  client: bigint; // __u64
+  client_netns: bigint; // __u64
+  client_snd_nxt: number; // __u32
+  client_rcv_nxt: number; // __u32
+  seq_valid: number; // __u32
+  pad?: number; // __u32
+}
+
+export const PairCodec: Codec<Pair> = {
+  size: 56,
+  read: (v, o) => ({
+    orig: EndpointCodec.read(v, o),
+    flags: codec.u32.read(v, o + 20),
+    client: codec.u64.read(v, o + 24),
+    client_netns: codec.u64.read(v, o + 32),
+    client_snd_nxt: codec.u32.read(v, o + 40),
+    client_rcv_nxt: codec.u32.read(v, o + 44),
+    seq_valid: codec.u32.read(v, o + 48),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 56);
+    EndpointCodec.write(v, o, x.orig);
+    codec.u32.write(v, o + 20, x.flags);
+    codec.u64.write(v, o + 24, x.client);
+    codec.u64.write(v, o + 32, x.client_netns);
+    codec.u32.write(v, o + 40, x.client_snd_nxt);
+    codec.u32.write(v, o + 44, x.client_rcv_nxt);
+    codec.u32.write(v, o + 48, x.seq_valid);
+    if (x.pad !== undefined) codec.u32.write(v, o + 52, x.pad);
+  },
+};
+
+export const accelerate = defineObject({
+  name: 'accelerate',
+  maps: {
+    shunt_conns: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ConnCodec,
+    },
+    shunt_counters: {
+      type: 'percpu_hash',
+      key: codec.u64,
+      value: CountersCodec,
+    },
+    shunt_flows: {
+      type: 'lru_hash',
+      key: codec.u64,
+      value: FlowCodec,
+    },
+    shunt_meta: {
+      type: 'array',
+      key: codec.u32,
+      value: MetaCodec,
+    },
+    shunt_peers: {
+      type: 'lru_hash',
+      key: codec.u64,
+      value: PeerCodec,
+    },
+    shunt_settings: {
+      type: 'array',
+      key: codec.u32,
+      value: SettingsCodec,
+    },
+    shunt_socks: {
+      type: 'sockhash',
+      key: codec.u64,
+      value: codec.u64,
+    },
+  },
+  programs: {
+    shunt_msg: { section: 'sk_msg' },
+    shunt_promote: { section: 'iter/bpf_sk_storage_map' },
+  },
+});
+
+export const connect = defineObject({
+  name: 'connect',
+  maps: {
+    shunt_addrs: {
+      type: 'hash',
+      key: AddrKeyCodec,
+      value: codec.u64,
+    },
+    shunt_cidrs: {
+      type: 'lpm_trie',
+      key: CidrKeyCodec,
+      value: codec.u32,
+    },
+    shunt_conns: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ConnCodec,
+    },
+    shunt_counters: {
+      type: 'percpu_hash',
+      key: codec.u64,
+      value: CountersCodec,
+    },
+    shunt_events: {
+      type: 'ringbuf',
+    },
+    shunt_meta: {
+      type: 'array',
+      key: codec.u32,
+      value: MetaCodec,
+    },
+    shunt_pods: {
+      type: 'hash',
+      key: codec.u64,
+      value: PodCodec,
+    },
+    shunt_policies: {
+      type: 'hash',
+      key: codec.u32,
+      value: PolicyCodec,
+    },
+    shunt_ports: {
+      type: 'lpm_trie',
+      key: PortKeyCodec,
+      value: codec.u32,
+    },
+    shunt_settings: {
+      type: 'array',
+      key: codec.u32,
+      value: SettingsCodec,
+    },
+  },
+  programs: {
+    shunt_connect4: { section: 'cgroup/connect4' },
+    shunt_connect6: { section: 'cgroup/connect6' },
+    shunt_peername4: { section: 'cgroup/getpeername4' },
+    shunt_peername6: { section: 'cgroup/getpeername6' },
+  },
+});
+
+export const inbound = defineObject({
+  name: 'inbound',
+  maps: {
+    shunt_addrs: {
+      type: 'hash',
+      key: AddrKeyCodec,
+      value: codec.u64,
+    },
+    shunt_cidrs: {
+      type: 'lpm_trie',
+      key: CidrKeyCodec,
+      value: codec.u32,
+    },
+    shunt_counters: {
+      type: 'percpu_hash',
+      key: codec.u64,
+      value: CountersCodec,
+    },
+    shunt_events: {
+      type: 'ringbuf',
+    },
+    shunt_listeners: {
+      type: 'sockhash',
+      key: ListenerKeyCodec,
+      value: codec.u64,
+    },
+    shunt_pods: {
+      type: 'hash',
+      key: codec.u64,
+      value: PodCodec,
+    },
+    shunt_policies: {
+      type: 'hash',
+      key: codec.u32,
+      value: PolicyCodec,
+    },
+    shunt_ports: {
+      type: 'lpm_trie',
+      key: PortKeyCodec,
+      value: codec.u32,
+    },
+  },
+  programs: {
+    shunt_inbound: { section: 'sk_lookup' },
+  },
+  rodata: {
+    netns_cookie: codec.u64,
+  },
+});
+
+export const listen = defineObject({
+  name: 'listen',
+  maps: {
+    shunt_pods: {
+      type: 'hash',
+      key: codec.u64,
+      value: PodCodec,
+    },
+    shunt_policies: {
+      type: 'hash',
+      key: codec.u32,
+      value: PolicyCodec,
+    },
+    shunt_roles: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ListenerRoleCodec,
+    },
+  },
+  programs: {
+    shunt_bind4: { section: 'cgroup/post_bind4' },
+    shunt_bind6: { section: 'cgroup/post_bind6' },
+  },
+});
+
+export const sockops = defineObject({
+  name: 'sockops',
+  maps: {
+    shunt_conns: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ConnCodec,
+    },
+    shunt_counters: {
+      type: 'percpu_hash',
+      key: codec.u64,
+      value: CountersCodec,
+    },
+    shunt_events: {
+      type: 'ringbuf',
+    },
+    shunt_flows: {
+      type: 'lru_hash',
+      key: codec.u64,
+      value: FlowCodec,
+    },
+    shunt_listeners: {
+      type: 'sockhash',
+      key: ListenerKeyCodec,
+      value: codec.u64,
+    },
+    shunt_meta: {
+      type: 'array',
+      key: codec.u32,
+      value: MetaCodec,
+    },
+    shunt_offers: {
+      type: 'lru_hash',
+      key: PairKeyCodec,
+      value: PairCodec,
+    },
+    shunt_pairs: {
+      type: 'hash',
+      key: PairKeyCodec,
+      value: PairCodec,
+    },
+    shunt_peers: {
+      type: 'lru_hash',
+      key: codec.u64,
+      value: PeerCodec,
+    },
+    shunt_pods: {
+      type: 'hash',
+      key: codec.u64,
+      value: PodCodec,
+    },
+    shunt_policies: {
+      type: 'hash',
+      key: codec.u32,
+      value: PolicyCodec,
+    },
+    shunt_roles: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ListenerRoleCodec,
+    },
+    shunt_settings: {
+      type: 'array',
+      key: codec.u32,
+      value: SettingsCodec,
+    },
+  },
+  programs: {
+    shunt_sockops: { section: 'sockops' },
+  },
+});
+
+export const sockopt = defineObject({
+  name: 'sockopt',
+  maps: {
+    shunt_conns: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ConnCodec,
+    },
+    shunt_counters: {
+      type: 'percpu_hash',
+      key: codec.u64,
+      value: CountersCodec,
+    },
+    shunt_roles: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ListenerRoleCodec,
+    },
+  },
+  programs: {
+    shunt_getsockopt: { section: 'cgroup/getsockopt' },
+  },
+});
