@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
+import { withBpffs } from './bpffs.mjs';
 import { runChecks } from './check.mjs';
 import { reachedFrom, sourceFiles } from './imports.mjs';
 import { at, NODE, ROOT } from './place.mjs';
@@ -147,4 +148,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     endAll();
   });
 }
-process.exitCode = await main();
+const unmount = withBpffs(print);
+try {
+  process.exitCode = await main();
+} finally {
+  unmount();
+}

@@ -38,10 +38,14 @@ export class FaultBed implements AsyncDisposable {
   static async open(name: string): Promise<FaultBed> {
     const prefix = `shunt-${name}${process.pid}`;
     const pods = ['a', 'b'].map((pod) => ({ name: pod, capture: 'shunt' as const }));
-    const lab = await Lab.open({ prefix, sidecar: 'haproxy', pods });
     const bpffs = join('/sys/fs/bpf', prefix);
     mkdirSync(bpffs);
-    return new FaultBed(lab, bpffs);
+    try {
+      return new FaultBed(await Lab.open({ prefix, sidecar: 'haproxy', pods }), bpffs);
+    } catch (error) {
+      rmSync(bpffs, { recursive: true });
+      throw error;
+    }
   }
 
   /** Command line of an agent on this bed; later options win. */
