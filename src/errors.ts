@@ -176,6 +176,10 @@ export const ERRORS = {
     what: 'the redirect policy is not valid',
     fix: 'correct the value named',
   },
+  SHUNT_E_POLICY_UNENFORCEABLE: {
+    what: 'the eBPF backend cannot enforce a setting of this pod',
+    fix: 'enforce the pod with the iptables backend, or take the setting named out of its annotations',
+  },
   SHUNT_E_BPFFS_MISSING: {
     what: 'no BPF file system is mounted here',
     fix: 'mount one: mount -t bpf bpf /sys/fs/bpf',

@@ -10,7 +10,7 @@ import { CLI, runCli } from '../../test/fixtures/cli.ts';
 import type { PodReport, StatusReport } from '../agent/api.ts';
 import { type ApiServer, serveApi } from '../agent/server.ts';
 import { ShuntError } from '../errors.ts';
-import type { RedirectPolicy } from '../policy/policy.ts';
+import { basePolicy, type RedirectPolicy } from '../policy/policy.ts';
 
 const NOWHERE = ['--socket', '/nonexistent/agent.sock', '--bpffs', '/nonexistent'];
 
@@ -209,7 +209,7 @@ describe('commands that ask the agent', () => {
       const { code, stdout } = await ask('pod', 'get', name);
       assert.equal(code, 0);
       assert.match(stdout, /^Sidecar told by: {3}cgroup$/m);
-      assert.match(stdout, /^Outbound ports excluded: {3}8080,9000-9010$/m);
+      assert.match(stdout, /^Outbound ports excluded: +8080,9000-9010$/m);
       assert.match(stdout, /^outboundRedirected {3}9007199254740993$/m);
     }
   });
@@ -336,21 +336,20 @@ const STATUS: StatusReport = {
   maps: [{ name: 'pods', type: 'hash', entries: 1, capacity: 4096 }],
 };
 
+const base = basePolicy(
+  'istio',
+  { proxyUids: [1337], proxyGids: [1337] },
+  { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
+);
 const istioPolicy: RedirectPolicy = {
-  mesh: 'istio',
-  identity: { proxyUids: [1337], proxyGids: [1337] },
-  ports: { outbound: 15001, inbound: 15006, tunnel: 15008 },
-  loopback: { selfCallInbound: true, passthroughSource: true },
+  ...base,
   outbound: {
+    ...base.outbound,
     excludePorts: [
       { first: 8080, last: 8080 },
       { first: 9000, last: 9010 },
     ],
-    includePorts: [],
-    excludeCidrs: [],
-    includeCidrs: '*',
   },
-  inbound: { includePorts: '*', excludePorts: [] },
 };
 
 const NO_POD = {

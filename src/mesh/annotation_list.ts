@@ -5,6 +5,7 @@
 import { canonicalCidr } from '../policy/cidr.ts';
 import type { PortRange } from '../policy/policy.ts';
 import { MAX_PORT } from '../policy/port_range.ts';
+import { isInterfaceName } from '../policy/validate.ts';
 
 /** What was read, or what is wrong with the first element that could not be. */
 export type Parsed<T> = { ok: true; value: T } | { ok: false; problem: string };
@@ -52,7 +53,7 @@ export function parseIdList(text: string, rules: ListRules = {}): Parsed<number[
 /** Comma-separated names of network interfaces (IFNAMSIZ less its NUL: 15 characters). */
 export function parseInterfaceList(text: string, rules: ListRules = {}): Parsed<string[]> {
   return parseList(text, rules, (element) =>
-    /^[^\s/]{1,15}$/.test(element)
+    isInterfaceName(element)
       ? { ok: true, value: element }
       : refuse(element, 'the name of a network interface'),
   );

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseManifest } from '../pod/manifest.ts';
 import type { PodObject } from '../pod/workload.ts';
-import type { RedirectPolicy } from '../policy/policy.ts';
+import { basePolicy, type RedirectPolicy } from '../policy/policy.ts';
 import { policyProblems } from '../policy/validate.ts';
 import { istio } from './istio.ts';
 import type { PolicyNote, Recognition } from './profile.ts';
@@ -29,20 +29,25 @@ const ports = (...list: number[]) => list.map((port) => ({ first: port, last: po
 /** 15020 and 15021 are neighbours, so a normal policy holds them as one range. */
 const INIT_EXCLUDED = [{ first: 15_020, last: 15_021 }, ...ports(15_090)];
 
+const BASE = basePolicy(
+  'istio',
+  { proxyUids: [1337], proxyGids: [1337] },
+  { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
+);
+/** The fixtures' pods have an IPv4 address alone, but for one. */
 const INIT_DEFAULT: RedirectPolicy = {
-  mesh: 'istio',
-  identity: { proxyUids: [1337], proxyGids: [1337] },
-  ports: { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
-  loopback: { selfCallInbound: true, passthroughSource: true },
-  outbound: { excludePorts: [], includePorts: [], excludeCidrs: [], includeCidrs: '*' },
-  inbound: { includePorts: '*', excludePorts: INIT_EXCLUDED },
+  ...BASE,
+  families: { ip4: true, ip6: false },
+  outbound: { ...BASE.outbound, excludePortProtocols: 'both' },
+  inbound: { ...BASE.inbound, excludePorts: INIT_EXCLUDED },
 };
 const CNI_DEFAULT: RedirectPolicy = {
   ...INIT_DEFAULT,
   outbound: { ...INIT_DEFAULT.outbound, excludePorts: ports(15_020) },
 };
+const DNS = { target: { address: null, port: 15_053 }, tcp: 'capture', splitZones: true } as const;
 
-type Sections = { [K in keyof RedirectPolicy]?: Partial<RedirectPolicy[K]> };
+type Sections = { [K in Exclude<keyof RedirectPolicy, 'mesh'>]?: Partial<RedirectPolicy[K]> };
 
 const REDIRECTED: [name: string, base: RedirectPolicy, differences: Sections][] = [
   ['cni-native', CNI_DEFAULT, {}],
@@ -81,7 +86,17 @@ const REDIRECTED: [name: string, base: RedirectPolicy, differences: Sections][] 
       inbound: { includePorts: ports(80, 443), excludePorts: [] },
     },
   ],
-  ['init-dns-and-groups', INIT_DEFAULT, {}],
+  [
+    'init-dns-and-groups',
+    INIT_DEFAULT,
+    {
+      dns: { ...DNS, mode: 'servers' },
+      exempt: { includeGids: [0, 1000], excludeGids: [2000] },
+      loopback: { localhost4: '127.0.0.0/8' },
+      interfaces: { exclude: ['eth1'], reroute: ['kubevirt0'] },
+      misc: { dropInvalid: true },
+    },
+  ],
   [
     'cni-lists',
     CNI_DEFAULT,
@@ -103,9 +118,16 @@ const REDIRECTED: [name: string, base: RedirectPolicy, differences: Sections][] 
   ],
   ['cni-openshift', CNI_DEFAULT, { identity: { proxyUids: [1_000_680_001], proxyGids: [1_000_680_002] } }],
   ['cni-proxy-root', CNI_DEFAULT, {}],
-  ['cni-dual-stack', CNI_DEFAULT, { outbound: { excludeCidrs: ['169.254.169.254/32', 'fd00:10:96::/112'] } }],
-  ['cni-dns-capture', CNI_DEFAULT, {}],
-  ['cni-interfaces', CNI_DEFAULT, {}],
+  [
+    'cni-dual-stack',
+    CNI_DEFAULT,
+    {
+      families: { ip6: true },
+      outbound: { excludeCidrs: ['169.254.169.254/32', 'fd00:10:96::/112'] },
+    },
+  ],
+  ['cni-dns-capture', CNI_DEFAULT, { dns: { ...DNS, mode: 'all' } }],
+  ['cni-interfaces', CNI_DEFAULT, { interfaces: { exclude: ['net1', 'net2'], reroute: ['k6t-eth0'] } }],
   ['shunt-annotations', CNI_DEFAULT, {}],
 ];
 
@@ -119,7 +141,7 @@ const NOTED: Record<string, string[]> = {
     'env INVALID_DROP',
     'env ISTIO_OUTBOUND_OWNER_GROUPS',
     'env ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE',
-    'env ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR',
+    'env ISTIO_META_DNS_CAPTURE',
   ],
   'shunt-annotations': ['shunt.dev/redirect', 'shunt.dev/acceleration'],
 };
@@ -215,14 +237,11 @@ function annotationsOf(notes: PolicyNote[]): string[] {
 }
 
 function merged(base: RedirectPolicy, differences: Sections): RedirectPolicy {
-  return {
-    mesh: base.mesh,
-    identity: { ...base.identity, ...differences.identity },
-    ports: { ...base.ports, ...differences.ports },
-    loopback: { ...base.loopback, ...differences.loopback },
-    outbound: { ...base.outbound, ...differences.outbound },
-    inbound: { ...base.inbound, ...differences.inbound },
-  };
+  const sections = Object.entries(differences).map(([key, fields]) => [
+    key,
+    { ...Object(base[key as keyof Sections]), ...Object(fields) },
+  ]);
+  return { ...base, ...Object.fromEntries(sections) };
 }
 
 /** The CNI-mode pod with one annotation. */

@@ -23,8 +23,26 @@ export type Recognition =
   /** A value that the mesh itself rejects: nothing is done to the pod, and the error names annotation and value. */
   | { kind: 'reject'; notes: PolicyNote[] };
 
+/** What the Pod object does not say and its rules depend on. */
+export interface ProfileContext {
+  /** The pod's namespace, where a source knows it. */
+  namespace?: NamespaceObject;
+  settings?: MeshSettings;
+}
+
+export interface NamespaceObject {
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+}
+
+/** What an operator says of the meshes on this node: their own configuration that no Pod carries. */
+export interface MeshSettings {
+  /** Addresses in the resolv.conf of this node's pods: the cluster's DNS service. */
+  nameservers?: string[];
+}
+
 /** One mesh: a pure function of the Pod object. Null when the pod is not of this mesh. */
 export interface MeshProfile {
   name: string;
-  recognise(pod: PodObject): Recognition | null;
+  recognise(pod: PodObject, context?: ProfileContext): Recognition | null;
 }

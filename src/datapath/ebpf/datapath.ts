@@ -1,25 +1,27 @@
 /** The eBPF backend: what is true of a workload is in maps, and the programs take the decisions. */
 import { type PerCpuMap, possibleCpuCount, RingBuffer } from 'libbpf-ts';
+import { ShuntError } from '../../errors.ts';
 import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
-import type {
-  AccelerationState,
-  Datapath,
-  DatapathEvent,
-  HeldLink,
-  HeldPod,
-  MapFill,
-} from '../interface.ts';
+import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, MapFill } from '../interface.ts';
 import { Accelerator } from './accelerator.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
 import { readCounters } from './counters.ts';
+import { unenforceable } from './enforceable.ts';
 import { readEvents } from './events.ts';
 import { operationError } from './failure.ts';
 import { Counter, type Counters, type Event, EventCodec } from './gen/connect.ts';
 import { Inbound } from './inbound.ts';
 import { ListenerSlots } from './listener_slots.ts';
-import { checkLayout, DEFAULT_SIZES, LAYOUT_VERSION, type NodeObjects, Objects, type Sizes } from './objects.ts';
+import {
+  checkLayout,
+  DEFAULT_SIZES,
+  LAYOUT_VERSION,
+  type NodeObjects,
+  Objects,
+  type Sizes,
+} from './objects.ts';
 import type { Pins } from './pins.ts';
 import { addr, podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
 import { PolicyStore } from './policy_store.ts';
@@ -109,6 +111,7 @@ export class EbpfDatapath implements Datapath {
 
   async enroll(workload: Workload): Promise<void> {
     const { cookie } = workload.netns;
+    refuseUnenforceable(workload);
     const maps = this.#objects.connect.maps;
     const before = maps.shunt_pods.get(cookie);
     try {
@@ -270,8 +273,15 @@ export class EbpfDatapath implements Datapath {
   #ensureCounters(cookie: bigint): void {
     const counters = this.#objects.connect.maps.shunt_counters;
     if (counters.has(cookie)) return;
-    const zero: Counters = { values: Object.values(Counter).slice(0, -1).map(() => 0n) };
-    counters.set(cookie, Array.from({ length: possibleCpuCount() }, () => zero));
+    const zero: Counters = {
+      values: Object.values(Counter)
+        .slice(0, -1)
+        .map(() => 0n),
+    };
+    counters.set(
+      cookie,
+      Array.from({ length: possibleCpuCount() }, () => zero),
+    );
   }
 
   #addressKeys(workload: Workload): { netns: bigint; addr: { bytes: Uint8Array } }[] {
@@ -302,4 +312,13 @@ export class EbpfDatapath implements Datapath {
 
 function keyText(key: { netns: bigint; addr: { bytes: Uint8Array } }): string {
   return `${key.netns} ${formatAddress(key.addr.bytes)}`;
+}
+
+/** @throws SHUNT_E_POLICY_UNENFORCEABLE, before anything of the pod is touched */
+function refuseUnenforceable({ namespace, name, policy, ip4, ip6 }: Workload): void {
+  const settings = unenforceable(policy, { ip4: ip4 !== null, ip6: ip6 !== null });
+  if (settings.length === 0) return;
+  throw new ShuntError('SHUNT_E_POLICY_UNENFORCEABLE', settings.join('; '), {
+    target: `${namespace}/${name}`,
+  });
 }

@@ -9,8 +9,8 @@ import { cidrPrefixes, isLoopbackCidr, parseCidr } from '../../policy/cidr.ts';
 import { canonicalPolicy } from '../../policy/json.ts';
 import type { PortRange, RedirectPolicy } from '../../policy/policy.ts';
 import { portPrefixes } from '../../policy/port_range.ts';
-import { type CidrKey, PolicyFlags, type Policy, type PortKey } from './gen/connect.ts';
 import type { RuleList } from './gen/connect.ts';
+import { type CidrKey, type Policy, PolicyFlags, type PortKey } from './gen/connect.ts';
 
 /** Bits of policy id and list in front of a rule's own in both tries (layout.h, struct port_key and cidr_key). */
 const HEADER_BITS = 64;
@@ -118,12 +118,14 @@ function contentHash(policy: RedirectPolicy): bigint {
 function scalarsOf(policy: RedirectPolicy, hash: bigint): Policy {
   const { identity, loopback, outbound, inbound, ports } = policy;
   const included = outbound.includeCidrs === '*' ? [] : outbound.includeCidrs;
+  const localCaptured =
+    loopback.application !== 'bypass-local' || included.some((text) => isLoopbackCidr(cidrOf(text)));
   let flags = 0;
-  if (outbound.includeCidrs === '*') flags |= PolicyFlags.POLICY_OUT_ALL;
-  if (inbound.includePorts === '*') flags |= PolicyFlags.POLICY_IN_ALL;
-  if (included.some((text) => isLoopbackCidr(cidrOf(text)))) flags |= PolicyFlags.POLICY_LOOPBACK_INCLUDED;
+  if (outbound.enabled && outbound.includeCidrs === '*') flags |= PolicyFlags.POLICY_OUT_ALL;
+  if (inbound.enabled && inbound.includePorts === '*') flags |= PolicyFlags.POLICY_IN_ALL;
+  if (localCaptured) flags |= PolicyFlags.POLICY_LOOPBACK_INCLUDED;
   if (loopback.passthroughSource) flags |= PolicyFlags.POLICY_PASSTHROUGH_SOURCE;
-  if (loopback.selfCallInbound) flags |= PolicyFlags.POLICY_SELF_CALL_INBOUND;
+  if (outbound.enabled && loopback.sidecar === 'inbound') flags |= PolicyFlags.POLICY_SELF_CALL_INBOUND;
   return {
     content_hash: hash,
     flags,
@@ -142,27 +144,39 @@ function padIds(ids: number[]): number[] {
 function rulesOf(policy: RedirectPolicy, id: number): Rules {
   const { outbound, inbound } = policy;
   const ports = (list: RuleList, ranges: PortRange[] | '*'): [PortKey, number][] =>
-    (ranges === '*' ? [] : ranges).flatMap(portPrefixes).map(({ port, bits }) => [
-      { prefixlen: HEADER_BITS + bits, policy: id, list, port, pad: 0 },
-      LIST_NUMBER[list],
-    ]);
+    (ranges === '*' ? [] : ranges)
+      .flatMap(portPrefixes)
+      .map(({ port, bits }) => [
+        { prefixlen: HEADER_BITS + bits, policy: id, list, port, pad: 0 },
+        LIST_NUMBER[list],
+      ]);
   const cidrs = (list: RuleList, texts: string[] | '*'): [CidrKey, number][] =>
-    (texts === '*' ? [] : texts).map(cidrOf).flatMap(cidrPrefixes).map(({ bytes, bits }) => [
-      { prefixlen: HEADER_BITS + bits, policy: id, list, addr: { bytes } },
-      LIST_NUMBER[list],
-    ]);
-  return {
-    ports: [
-      ...ports('RULE_OUT_EXCLUDE', outbound.excludePorts),
+    (texts === '*' ? [] : texts)
+      .map(cidrOf)
+      .flatMap(cidrPrefixes)
+      .map(({ bytes, bits }) => [
+        { prefixlen: HEADER_BITS + bits, policy: id, list, addr: { bytes } },
+        LIST_NUMBER[list],
+      ]);
+  const bothWays: Rules = { ports: [], cidrs: [] };
+  // A direction that is off has no rules: nothing is listed, so nothing is captured.
+  if (outbound.enabled) {
+    bothWays.ports.push(
+      ...ports('RULE_OUT_EXCLUDE', outbound.excludePortProtocols === 'udp' ? [] : outbound.excludePorts),
       ...ports('RULE_OUT_INCLUDE', outbound.includePorts),
-      ...ports('RULE_IN_EXCLUDE', inbound.excludePorts),
-      ...ports('RULE_IN_INCLUDE', inbound.includePorts),
-    ],
-    cidrs: [
+    );
+    bothWays.cidrs.push(
       ...cidrs('RULE_OUT_EXCLUDE', outbound.excludeCidrs),
       ...cidrs('RULE_OUT_INCLUDE', outbound.includeCidrs),
-    ],
-  };
+    );
+  }
+  if (inbound.enabled) {
+    bothWays.ports.push(
+      ...ports('RULE_IN_EXCLUDE', inbound.excludePorts),
+      ...ports('RULE_IN_INCLUDE', inbound.includePorts),
+    );
+  }
+  return bothWays;
 }
 
 function cidrOf(text: string): NonNullable<ReturnType<typeof parseCidr>> {
