@@ -220,6 +220,14 @@ export const ERRORS = {
     what: 'the kernel refused an operation of the data plane',
     fix: 'run `shunt doctor`; the log line has the operation and the error number',
   },
+  SHUNT_E_IPTABLES_MISSING: {
+    what: 'no iptables works on this node',
+    fix: 'install iptables, iproute2 and util-linux (apt-get install iptables iproute2 util-linux), and see that the kernel has nat tables',
+  },
+  SHUNT_E_IPTABLES_APPLY: {
+    what: 'iptables refused the rules of a pod; nothing was changed for it',
+    fix: 'see what iptables said; `shunt iptables render -f FILE` prints the rules, and a missing match or target is a missing kernel module',
+  },
   SHUNT_E_MESH_REJECTED: {
     what: 'the mesh rejects a value of this pod',
     fix: 'correct the annotation named; a pod that was enrolled before stays as it was',

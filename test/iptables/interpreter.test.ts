@@ -2,17 +2,33 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { Interpreter, interpret, type Packet } from './interpreter.ts';
 
-const packet: Packet = { hook: 'OUTPUT', proto: 'tcp', src: '10.0.0.5', dst: '10.1.2.3', dport: 80, iface: 'eth0' };
+const packet: Packet = {
+  hook: 'OUTPUT',
+  proto: 'tcp',
+  src: '10.0.0.5',
+  dst: '10.1.2.3',
+  dport: 80,
+  iface: 'eth0',
+};
 
 function nat(...rules: string[]): string {
   return ['*nat', ':A - [0:0]', ':B - [0:0]', ...rules, 'COMMIT', ''].join('\n');
 }
 
 it('goes on after a chain that returns, and ends with the first verdict', () => {
-  const text = nat('-A OUTPUT -j A', '-A A -p tcp -j RETURN', '-A A -j DROP', '-A OUTPUT -p tcp -j REDIRECT --to-ports 7');
+  const text = nat(
+    '-A OUTPUT -j A',
+    '-A A -p tcp -j RETURN',
+    '-A A -j DROP',
+    '-A OUTPUT -p tcp -j REDIRECT --to-ports 7',
+  );
   const { verdict, trace } = interpret(text, packet);
   assert.deepEqual(verdict, { kind: 'redirect', port: 7 });
-  assert.deepEqual(trace, ['-A OUTPUT -j A', '-A A -p tcp -j RETURN', '-A OUTPUT -p tcp -j REDIRECT --to-ports 7']);
+  assert.deepEqual(trace, [
+    '-A OUTPUT -j A',
+    '-A A -p tcp -j RETURN',
+    '-A OUTPUT -p tcp -j REDIRECT --to-ports 7',
+  ]);
 });
 
 it('does not come back from a goto', () => {

@@ -17,13 +17,32 @@ export const OWN = { 4: '10.0.0.5', 6: 'fd00::5' } as const;
 const PORTS = [1, 22, 80, 443, 8080, 15001, 15006, 15008, 15021, 65535];
 const IDS = [0, 1000, 1337, 1338, 2102];
 const ADDRESSES = {
-  4: ['10.0.0.5', '10.0.0.6', '10.1.2.3', '127.0.0.1', '127.0.0.6', '127.0.0.9', '169.254.169.254', '192.0.2.1'],
+  4: [
+    '10.0.0.5',
+    '10.0.0.6',
+    '10.1.2.3',
+    '127.0.0.1',
+    '127.0.0.6',
+    '127.0.0.9',
+    '169.254.169.254',
+    '192.0.2.1',
+  ],
   6: ['fd00::5', 'fd00::6', '::1', '::6', '2001:db8::1', '2001:db8:1::1'],
 } as const;
-const BLOCKS = ['0.0.0.0/0', '10.0.0.0/8', '10.0.0.4/31', '127.0.0.0/8', '127.0.0.9/32', '169.254.169.254/32'];
+const BLOCKS = [
+  '0.0.0.0/0',
+  '10.0.0.0/8',
+  '10.0.0.4/31',
+  '127.0.0.0/8',
+  '127.0.0.9/32',
+  '169.254.169.254/32',
+];
 const BLOCKS6 = ['::/0', 'fd00::/8', 'fd00::5/128', '::/64', '2001:db8::/48', '::1/128'];
 
-const port = fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...PORTS) }, fc.integer({ min: 1, max: 65535 }));
+const port = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom(...PORTS) },
+  fc.integer({ min: 1, max: 65535 }),
+);
 const range = fc
   .tuple(port, fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, fc.integer({ min: 0, max: 4000 })))
   .map(([first, more]): PortRange => ({ first, last: Math.min(65535, first + more) }));
@@ -85,7 +104,11 @@ const outboundCase = family.chain((family) =>
   fc
     .record({
       dst: fc.constantFrom<string>(...ADDRESSES[family]),
-      src: fc.constantFrom<string>(OWN[family], family === 4 ? '127.0.0.1' : '::1', family === 4 ? '127.0.0.6' : '::6'),
+      src: fc.constantFrom<string>(
+        OWN[family],
+        family === 4 ? '127.0.0.1' : '::1',
+        family === 4 ? '127.0.0.6' : '::6',
+      ),
       dport: port,
       uid: fc.constantFrom(...IDS),
       gid: fc.constantFrom(...IDS),
@@ -97,7 +120,10 @@ const outboundCase = family.chain((family) =>
 );
 const inboundCase = family.chain((family) =>
   fc
-    .record({ src: fc.constantFrom<string>(...ADDRESSES[family]).filter((text) => !isLocal(text)), dport: port })
+    .record({
+      src: fc.constantFrom<string>(...ADDRESSES[family]).filter((text) => !isLocal(text)),
+      dport: port,
+    })
     .map(
       (parts): Case => ({
         family,
@@ -110,7 +136,10 @@ const inboundCase = family.chain((family) =>
       }),
     ),
 );
-export const caseArbitrary: fc.Arbitrary<Case> = fc.oneof({ weight: 3, arbitrary: outboundCase }, inboundCase);
+export const caseArbitrary: fc.Arbitrary<Case> = fc.oneof(
+  { weight: 3, arbitrary: outboundCase },
+  inboundCase,
+);
 
 function isLocal(address: string): boolean {
   return address.startsWith('127.') || ['::1', '::6', OWN[4], OWN[6]].includes(address);
@@ -119,7 +148,14 @@ function isLocal(address: string): boolean {
 /** Builds the driver of bpf/policy.h into the folder. */
 export function buildDecide(folder: string): string {
   const program = join(folder, 'decide');
-  execFileSync('clang', ['-O1', '-Wall', '-Werror', '-o', program, join(import.meta.dirname, '../policy/decide.c')]);
+  execFileSync('clang', [
+    '-O1',
+    '-Wall',
+    '-Werror',
+    '-o',
+    program,
+    join(import.meta.dirname, '../policy/decide.c'),
+  ]);
   return program;
 }
 
@@ -148,7 +184,9 @@ function driverHead({ identity, ports, loopback, outbound, inbound }: RedirectPo
     ...prefixesOf(LIST.outExclude, outbound.excludeCidrs),
     ...prefixesOf(LIST.outInclude, outbound.includeCidrs === '*' ? [] : outbound.includeCidrs),
   ];
-  const lists = [identity.proxyUids, identity.proxyGids, portList, cidrList].map((list) => list.join() || '-');
+  const lists = [identity.proxyUids, identity.proxyGids, portList, cidrList].map(
+    (list) => list.join() || '-',
+  );
   return [flags, ports.tunnel ?? 0, ...lists].join(' ');
 }
 
@@ -166,7 +204,9 @@ function prefixesOf(list: number, texts: readonly string[]): string[] {
   return texts.flatMap((text) => {
     const cidr = parseCidr(text);
     if (cidr === null) throw new Error(`${text} is no CIDR`);
-    return cidrPrefixes(cidr).map(({ bytes, bits }) => `${list}:${Buffer.from(bytes).toString('hex')}/${bits}`);
+    return cidrPrefixes(cidr).map(
+      ({ bytes, bits }) => `${list}:${Buffer.from(bytes).toString('hex')}/${bits}`,
+    );
   });
 }
 

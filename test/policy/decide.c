@@ -18,7 +18,7 @@
 #include "../../bpf/layout.h"
 
 /* ::/0 alone is 96 prefixes around the IPv4-mapped block. */
-#define MAX_RULES 1024
+#define MAX_RULES 2048
 
 struct cidr_rule {
 	int list, bits;
@@ -136,7 +136,7 @@ static void read_cidrs(char *text)
 
 int main(void)
 {
-	static char line[65536];
+	static char line[131072];
 
 	while (fgets(line, sizeof(line), stdin)) {
 		char *direction = strtok(line, " \n");

@@ -6,6 +6,10 @@
 /** Ours, and nobody else's: every chain that begins so. */
 export const CHAIN_PREFIX = 'SHUNT_';
 
+const JUMP = new RegExp(`-[jg] ${CHAIN_PREFIX}`);
+/** A comment of somebody's rule may say anything. */
+const QUOTED = /"(?:[^"\\]|\\.)*"/g;
+
 export const TABLES = ['raw', 'mangle', 'nat'] as const;
 export type TableName = (typeof TABLES)[number];
 
@@ -69,7 +73,7 @@ export function parseSaved(text: string): Ruleset {
       const end = line.indexOf(' ', 3);
       const [chain, rule] = [line.slice(3, end), line.slice(end + 1)];
       if (chain.startsWith(CHAIN_PREFIX)) table.chains.get(chain)?.push(rule);
-      else if (new RegExp(`-[jg] ${CHAIN_PREFIX}`).test(rule)) table.jumps.push({ chain, rule });
+      else if (JUMP.test(rule.replace(QUOTED, ''))) table.jumps.push({ chain, rule });
     }
   }
   for (const [name, { chains, jumps }] of found) if (chains.size + jumps.length === 0) found.delete(name);
