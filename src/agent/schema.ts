@@ -106,7 +106,8 @@ export const StatusSchema = v.looseObject({
   pid: v.number(),
   startedAt: v.string(),
   backend: v.picklist(['ebpf', 'iptables']),
-  cgroup: v.string(),
+  backendReason: v.string(),
+  cgroup: v.nullable(v.string()),
   bpffs: v.string(),
   source: v.looseObject({
     path: v.string(),

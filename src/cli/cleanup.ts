@@ -2,7 +2,7 @@ import { lstatSync, rmSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as v from 'valibot';
 import { AgentClient } from '../agent/client.ts';
-import { lockPins } from '../agent/lock.ts';
+import { lockDirectory } from '../agent/lock.ts';
 import { drainAcceleration, type Leftover, removePin, waitClean } from '../datapath/ebpf/cleanup.ts';
 import { findPins, type Pin } from '../datapath/ebpf/pin_tree.ts';
 import { Pins } from '../datapath/ebpf/pins.ts';
@@ -114,7 +114,7 @@ async function waitForLock(root: string, timeoutMs: number): Promise<Disposable>
   const end = performance.now() + timeoutMs;
   for (;;) {
     try {
-      return lockPins(root);
+      return lockDirectory(root);
     } catch (cause) {
       if (!(cause instanceof ShuntError) || cause.code !== 'SHUNT_E_AGENT_RUNNING') throw cause;
       if (performance.now() > end) throw stays(root, timeoutMs === AGENT_STOP_MS, cause);

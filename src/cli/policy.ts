@@ -98,7 +98,8 @@ async function ofFile(file: string): Promise<PolicyAnswer[]> {
   return answers;
 }
 
-async function readManifests(file: string): Promise<string> {
+/** @param file path, or `-` for stdin; @throws SHUNT_E_FILE */
+export async function readManifests(file: string): Promise<string> {
   try {
     return file === '-' ? await readAll(process.stdin) : readFileSync(file, 'utf8');
   } catch (cause) {

@@ -46,7 +46,8 @@ describe('the command line', () => {
       [['map', 'dump', 'a', 'b'], /too many arguments/],
       [['status', '-o', 'xml'], /'xml' is invalid/],
       [['agent', '--pods', 'x', '--max-pods', '0'], /whole number from 1/],
-      [['agent', '--pods', 'x', '--backend', 'iptables'], /'iptables' is invalid/],
+      [['agent', '--pods', 'x', '--backend', 'nft'], /'nft' is invalid/],
+      [['iptables', 'render'], /'-f, --file <file>' not specified/],
       [['agent'], /--pods is needed/],
       [['policy', 'show'], /give either a pod or a file/],
       [['cleanup', '--verify', '--dry-run'], /exclude each other/],
@@ -321,6 +322,7 @@ const STATUS: StatusReport = {
   pid: 42,
   startedAt: '2026-01-01T00:00:00Z',
   backend: 'ebpf',
+  backendReason: 'the kernel runs it',
   cgroup: '/sys/fs/cgroup/kubepods',
   bpffs: '/sys/fs/bpf',
   source: {

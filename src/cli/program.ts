@@ -77,7 +77,9 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .description('enroll the pods of this node and keep them enrolled')
     .option('--pods <path>', 'file or directory of Pod manifests, watched')
     .option('--cgroup <path>', 'cgroup2 directory above all pods (default: kubepods, where it exists)')
-    .addOption(new Option('--backend <name>', 'how to redirect').choices(['auto', 'ebpf']).default('auto'))
+    .addOption(
+      new Option('--backend <name>', 'how to redirect').choices(['auto', 'ebpf', 'iptables']).default('auto'),
+    )
     .option('--compile', "build the eBPF programs with this node's clang first")
     .addOption(
       new Option('--acceleration <state>', 'short-circuit sockets').choices(['on', 'off']).default('on'),
@@ -124,6 +126,17 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
       does(async (context, args, options) =>
         (await import('./policy.ts')).showPolicy(context, args, options),
       ),
+    );
+
+  program
+    .command('iptables')
+    .description('the iptables backend')
+    .command('render')
+    .requiredOption('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
+    .addOption(new Option('--family <family>', 'only one address family').choices(['ipv4', 'ipv6']))
+    .description("the iptables-restore documents of a pod's policy; applies nothing")
+    .action(
+      does(async (context, _, options) => (await import('./iptables.ts')).renderIptables(context, options)),
     );
 
   const map = program.command('map').description('pinned maps, decoded; works with no agent running');

@@ -33,12 +33,12 @@ describe('an agent that cannot start', () => {
   const cases: [string, () => Promise<CommandResult>, string][] = [
     [
       'says that there is no BPF file system at the path',
-      () => bed.refused(bed.agentArgv('--bpffs', bed.lab.folder)),
+      () => bed.refused(bed.agentArgv('--backend', 'ebpf', '--bpffs', bed.lab.folder)),
       'SHUNT_E_BPFFS_MISSING',
     ],
     [
       'says that the path of BPF file system does not exist',
-      () => bed.refused(bed.agentArgv('--bpffs', '/sys/fs/bpf/shunt-nowhere')),
+      () => bed.refused(bed.agentArgv('--backend', 'ebpf', '--bpffs', '/sys/fs/bpf/shunt-nowhere')),
       'SHUNT_E_BPFFS_MISSING',
     ],
     [
@@ -49,13 +49,21 @@ describe('an agent that cannot start', () => {
       },
       'SHUNT_E_CGROUP2_MISSING',
     ],
-    ['says that the cgroup does not exist', () => bed.refused(bed.agentArgv('--cgroup', 'shunt-nowhere')), 'SHUNT_E_CGROUP_MISSING'],
+    [
+      'says that the cgroup does not exist',
+      () => bed.refused(bed.agentArgv('--cgroup', 'shunt-nowhere')),
+      'SHUNT_E_CGROUP_MISSING',
+    ],
     [
       'does not attach to the root cgroup',
       () => bed.refused(bed.agentArgv('--cgroup', join(bed.lab.cgroup, '..'))),
       'SHUNT_E_ATTACH_ROOT',
     ],
-    ['says that the manifests cannot be read', () => bed.refused(bed.agentArgv('--pods', '/shunt-nowhere')), 'SHUNT_E_PODS_PATH'],
+    [
+      'says that the manifests cannot be read',
+      () => bed.refused(bed.agentArgv('--pods', '/shunt-nowhere')),
+      'SHUNT_E_PODS_PATH',
+    ],
     [
       'says that it has no capability to use eBPF',
       () => bed.refused(['setpriv', '--bounding-set=-all', '--inh-caps=-all', ...bed.agentArgv()]),
@@ -84,7 +92,14 @@ describe('an agent that cannot start', () => {
        unsigned libbpf_minor_version(void) { return 8; }
        const char *libbpf_version_string(void) { return "v0.8"; }`,
     );
-    execFileSync('clang', ['-shared', '-fPIC', '-Wl,-soname,libbpf.so.1', '-o', join(folder, 'libbpf.so.1'), source]);
+    execFileSync('clang', [
+      '-shared',
+      '-fPIC',
+      '-Wl,-soname,libbpf.so.1',
+      '-o',
+      join(folder, 'libbpf.so.1'),
+      source,
+    ]);
     const result = await bed.refused(['env', `LD_LIBRARY_PATH=${folder}`, ...bed.agentArgv()]);
     assertRefused(result, 'SHUNT_E_LIBBPF');
     assert.match(result.stderr, /0\.8/);

@@ -1,5 +1,6 @@
 /** The iptables backend: a pod's policy stands as rules in its own network namespace, and stays there without the agent. */
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ShuntError } from '../../errors.ts';
 import { netnsInode } from '../../pod/netns.ts';
@@ -13,6 +14,8 @@ import { digest, type PodRecord, Records } from './records.ts';
 import { rulesetOf } from './render.ts';
 import { EMPTY, type Ruleset } from './ruleset.ts';
 
+const DIRECTORY = 'iptables';
+
 type Undo = () => Promise<void>;
 
 export class IptablesDatapath implements Datapath {
@@ -23,8 +26,13 @@ export class IptablesDatapath implements Datapath {
 
   /** @param runDirectory of the agent; what is to be remembered stands in its directory `iptables` */
   constructor(runDirectory: string) {
-    this.#records = new Records(join(runDirectory, 'iptables'));
+    this.#records = new Records(join(runDirectory, DIRECTORY));
     this.adopted = { links: 0, pods: this.#records.all().length };
+  }
+
+  /** Whether an agent with this run directory left pods enrolled. */
+  static hasRecords(runDirectory: string): boolean {
+    return existsSync(join(runDirectory, DIRECTORY));
   }
 
   /**
