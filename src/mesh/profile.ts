@@ -1,5 +1,6 @@
 import type { PodObject } from '../pod/workload.ts';
 import type { Acceleration, RedirectPolicy } from '../policy/policy.ts';
+import type { MeshSettings } from './settings.ts';
 
 /** A value of the pod that was not taken as it stands; becomes a log line and an event. */
 export interface PolicyNote {
@@ -33,12 +34,6 @@ export interface ProfileContext {
 export interface NamespaceObject {
   labels: Record<string, string>;
   annotations: Record<string, string>;
-}
-
-/** What an operator says of the meshes on this node: their own configuration that no Pod carries. */
-export interface MeshSettings {
-  /** Addresses in the resolv.conf of this node's pods: the cluster's DNS service. */
-  nameservers?: string[];
 }
 
 /** One mesh: a pure function of the Pod object. Null when the pod is not of this mesh. */

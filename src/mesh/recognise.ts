@@ -1,10 +1,29 @@
 import type { PodObject } from '../pod/workload.ts';
+import { appmesh } from './appmesh.ts';
+import { consul } from './consul.ts';
+import { custom } from './custom.ts';
 import { istio } from './istio.ts';
+import { kuma } from './kuma.ts';
+import { leftAlone } from './left_alone.ts';
+import { linkerd } from './linkerd.ts';
+import { osm } from './osm.ts';
 import type { MeshProfile, ProfileContext, Recognition } from './profile.ts';
 import { redirectWanted } from './shunt_annotation.ts';
 
-/** Every mesh we know, in the order they are asked. The first that knows the pod decides. */
-export const MESH_PROFILES: readonly MeshProfile[] = [istio];
+/**
+ * Every mesh we know, in the order they are asked. The first that knows the pod decides: a sidecar before the marks of a
+ * mesh without one, because a pod with a sidecar is never ambient.
+ */
+export const MESH_PROFILES: readonly MeshProfile[] = [
+  istio,
+  linkerd,
+  kuma,
+  consul,
+  osm,
+  appmesh,
+  custom,
+  leftAlone,
+];
 
 /** What is to be done with a pod: the policy that its mesh's own rules amount to, or why it is left alone. */
 export function recognise(
