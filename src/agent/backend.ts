@@ -138,7 +138,7 @@ function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: L
 /** Rules of an agent that ran with iptables: a pod keeps them until eBPF has it, so that no connection passes between. */
 async function replaceRules(datapath: Datapath, { socket }: BackendOptions, log: Logger): Promise<void> {
   const directory = dirname(socket);
-  if (!IptablesDatapath.hasRecords(directory)) return;
+  if (IptablesDatapath.recorded(directory).length === 0) return;
   using before = new IptablesDatapath(directory);
   for (const { cookie } of before.pods()) {
     if (!datapath.isEnrolled(cookie) && !before.isGone(cookie)) {

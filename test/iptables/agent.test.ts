@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import type { StatusReport } from '../../src/agent/api.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
@@ -15,6 +16,18 @@ describe('an agent with the iptables backend', () => {
     bed = await FaultBed.open('b-ipt');
   });
   after(() => bed?.[Symbol.asyncDispose]());
+
+  /** Status of an agent that was started by other means than the bed's, once it has both pods. */
+  function enrolled(agent: LabProcess): Promise<StatusReport> {
+    return until(
+      async () => {
+        agent.assertRunning();
+        const answer = await bed.client.status().catch(() => undefined);
+        return answer?.pods.enrolled === 2 ? answer : undefined;
+      },
+      { what: 'the agent', timeoutMs: 60_000 },
+    );
+  }
 
   it('sends connections through both sidecars, and says why it has this backend', async () => {
     const status = await bed.start('--backend', 'iptables');
@@ -89,16 +102,31 @@ describe('an agent with the iptables backend', () => {
   it('is chosen on a kernel older than 5.7', async () => {
     const [file, ...args] = ['setarch', '--uname-2.6', ...bed.agentArgv()];
     await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
-    const status = await until(
-      async () => {
-        agent.assertRunning();
-        const answer = await bed.client.status().catch(() => undefined);
-        return answer?.pods.enrolled === 2 ? answer : undefined;
-      },
-      { what: 'the agent', timeoutMs: 30_000 },
-    );
+    const status = await enrolled(agent);
     assert.equal(status.backend, 'iptables');
     assert.match(status.backendReason, /^the kernel is 2\.6\.\d+.*, and eBPF needs 5\.7$/);
     assert.ok(await bed.redirected());
+  });
+
+  it('is chosen where the kernel denies eBPF', async () => {
+    const deny = join(bed.lab.programs, 'deny-bpf');
+    execFileSync('clang', ['-Wall', '-Werror', '-o', deny, join(import.meta.dirname, 'deny_bpf.c')]);
+    const [file, ...args] = [deny, ...bed.agentArgv('--compile')];
+    await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
+    const status = await enrolled(agent);
+    assert.equal(status.backend, 'iptables');
+    assert.match(status.backendReason, /^eBPF cannot be used: .*\[SHUNT_E_BPF_DENIED\]$/);
+    assert.ok(await bed.redirected());
+  });
+
+  it('is cleaned up by `shunt cleanup`, which proves it', async () => {
+    await bed.start('--backend', 'iptables');
+    const before = await bed.cli('cleanup', '--verify', '-o', 'json');
+    assert.match(before.stdout, /"kind": ?"rules"/);
+    const cleaned = await bed.cli('cleanup');
+    assert.equal(cleaned.code, 0, cleaned.stderr);
+    for (const name of ['a', 'b']) assert.doesNotMatch(await rulesOf(bed.lab.pod(name).netns), /SHUNT_/);
+    const after = await bed.cli('cleanup', '--verify', '-o', 'json');
+    assert.doesNotMatch(after.stdout, /"kind": ?"rules"/);
   });
 });

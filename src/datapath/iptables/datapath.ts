@@ -30,9 +30,10 @@ export class IptablesDatapath implements Datapath {
     this.adopted = { links: 0, pods: this.#records.all().length };
   }
 
-  /** Whether an agent with this run directory left pods enrolled. */
-  static hasRecords(runDirectory: string): boolean {
-    return existsSync(join(runDirectory, DIRECTORY));
+  /** Pods that an agent with this run directory left enrolled; makes nothing. */
+  static recorded(runDirectory: string): PodRecord[] {
+    const directory = join(runDirectory, DIRECTORY);
+    return existsSync(directory) ? new Records(directory).all().map(([, record]) => record) : [];
   }
 
   /**
