@@ -1,74 +1,12 @@
 /** Rules of policies in the shape of each mesh's, rule by rule. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { appMesh, consul, istio, kuma, linkerd, osm, port } from '../../../test/fixtures/policies.ts';
 import { ShuntError } from '../../errors.ts';
 import type { AddressFamily } from '../../policy/address.ts';
-import { basePolicy, type RedirectPolicy } from '../../policy/policy.ts';
+import type { RedirectPolicy } from '../../policy/policy.ts';
 import { renderDocument, rulesetOf } from './render.ts';
 import type { TableName } from './ruleset.ts';
-
-function istio(): RedirectPolicy {
-  const ports = { outbound: 15001, inbound: 15006, tunnel: 15008 };
-  const policy = basePolicy('istio', { proxyUids: [1337], proxyGids: [1337] }, ports);
-  policy.outbound.excludePortProtocols = 'both';
-  return policy;
-}
-
-function linkerd(): RedirectPolicy {
-  const ports = { outbound: 4140, inbound: 4143, tunnel: null };
-  const policy = basePolicy('linkerd', { proxyUids: [2102], proxyGids: [] }, ports);
-  policy.loopback = { ...policy.loopback, sidecar: 'bypass', passthroughSource: false };
-  return policy;
-}
-
-function kuma(): RedirectPolicy {
-  const ports = { outbound: 15001, inbound: 15006, tunnel: null };
-  const policy = basePolicy('kuma', { proxyUids: [5678], proxyGids: [] }, ports);
-  policy.dns = {
-    mode: 'all',
-    servers: [],
-    target: { address: null, port: 15053 },
-    tcp: 'bypass',
-    splitZones: true,
-  };
-  return policy;
-}
-
-function consul(): RedirectPolicy {
-  const ports = { outbound: 15001, inbound: 20000, tunnel: null };
-  const policy = basePolicy('consul', { proxyUids: [5995], proxyGids: [] }, ports);
-  policy.families.ip6 = false;
-  policy.loopback = {
-    ...policy.loopback,
-    application: 'bypass-localhost',
-    sidecar: 'bypass',
-    passthroughSource: false,
-  };
-  policy.exempt.uids = [{ first: 5996, last: 5996 }];
-  return policy;
-}
-
-function osm(): RedirectPolicy {
-  const ports = { outbound: 15001, inbound: 15003, tunnel: null };
-  const policy = basePolicy('osm', { proxyUids: [1500], proxyGids: [] }, ports);
-  policy.families.ip6 = false;
-  policy.loopback.passthroughSource = false;
-  return policy;
-}
-
-function appMesh(): RedirectPolicy {
-  const ports = { outbound: 15001, inbound: 15000, tunnel: null };
-  const policy = basePolicy('appmesh', { proxyUids: [1337], proxyGids: [] }, ports);
-  policy.loopback = { ...policy.loopback, sidecar: 'bypass', passthroughSource: false };
-  policy.inbound.includePorts = [port(8080), port(8081)];
-  policy.outbound.excludePorts = [port(22)];
-  policy.outbound.excludeCidrs = ['169.254.169.254/32', '169.254.170.2/32'];
-  return policy;
-}
-
-function port(number: number): { first: number; last: number } {
-  return { first: number, last: number };
-}
 
 /** Rules of one chain without its name. */
 function chain(
