@@ -8,12 +8,16 @@ import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
 import { LabProcess } from '../../src/lab/process.ts';
+import { netnsInode } from '../../src/pod/netns.ts';
 import { FaultBed } from '../faults/bed.ts';
 
 describe('an agent with the iptables backend', () => {
   let bed: FaultBed;
+  let deny = '';
   before(async () => {
     bed = await FaultBed.open('b-ipt');
+    deny = join(bed.lab.programs, 'deny');
+    execFileSync('clang', ['-Wall', '-Werror', '-o', deny, join(import.meta.dirname, 'deny.c')]);
   });
   after(() => bed?.[Symbol.asyncDispose]());
 
@@ -109,13 +113,21 @@ describe('an agent with the iptables backend', () => {
   });
 
   it('is chosen where the kernel denies eBPF', async () => {
-    const deny = join(bed.lab.programs, 'deny-bpf');
-    execFileSync('clang', ['-Wall', '-Werror', '-o', deny, join(import.meta.dirname, 'deny_bpf.c')]);
-    const [file, ...args] = [deny, ...bed.agentArgv('--compile')];
+    const [file, ...args] = [deny, 'bpf', ...bed.agentArgv('--compile')];
     await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
     const status = await enrolled(agent);
     assert.equal(status.backend, 'iptables');
     assert.match(status.backendReason, /^eBPF cannot be used: .*\[SHUNT_E_BPF_DENIED\]$/);
+    assert.ok(await bed.redirected());
+  });
+
+  it('enrolls pods on a kernel that has no cookies of network namespaces', async () => {
+    const [file, ...args] = [deny, 'cookie', ...bed.agentArgv('--backend', 'iptables')];
+    await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
+    await enrolled(agent);
+    for (const { netns } of await bed.client.pods()) {
+      assert.equal(netns?.cookie, String(netnsInode(netns?.path ?? '')), 'the inode stands for the cookie');
+    }
     assert.ok(await bed.redirected());
   });
 

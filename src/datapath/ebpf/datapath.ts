@@ -110,7 +110,9 @@ export class EbpfDatapath implements Datapath {
   }
 
   async enroll(workload: Workload): Promise<void> {
-    const { cookie } = workload.netns;
+    const { cookie, inode, path } = workload.netns;
+    // Before Linux 5.14: the programs would compare with a cookie that the kernel does not tell us.
+    if (cookie === inode) throw new ShuntError('SHUNT_E_NETNS_COOKIE', undefined, { target: path });
     refuseUnenforceable(workload);
     const maps = this.#objects.connect.maps;
     const before = maps.shunt_pods.get(cookie);

@@ -82,8 +82,10 @@ export class IptablesDatapath implements Datapath {
   async withdraw(cookie: bigint): Promise<void> {
     const record = this.#records.get(cookie);
     if (record === undefined) return;
+    // The same namespace under another key: its rules are that pod's now.
+    const taken = this.#records.all().some(([key, { inode }]) => key !== cookie && inode === record.inode);
     try {
-      if (!isGone(record)) await remove(record);
+      if (!taken && !isGone(record)) await remove(record);
     } catch (error) {
       // With the namespace its rules go too.
       if (!isGone(record)) throw error;
