@@ -229,7 +229,8 @@ for (const [name, notes] of REJECTED) {
 
 test('every fixture is in one of the tables', () => {
   const named = [...REDIRECTED, ...LEFT, ...REJECTED].map(([name]) => `${name}.yaml`);
-  assert.deepEqual(readdirSync(FIXTURES).sort(), named.sort());
+  const pods = readdirSync(FIXTURES).filter((name) => name.endsWith('.yaml'));
+  assert.deepEqual(pods.sort(), named.sort());
 });
 
 function annotationsOf(notes: PolicyNote[]): string[] {

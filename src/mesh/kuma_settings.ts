@@ -197,8 +197,15 @@ function sourceOf(reading: Reading, pod: PodObject, init: ContainerSpec | null):
   return { kind: 'annotations', read };
 }
 
-/** The YAML's own aliases are refused: a Pod of a megabyte could make gigabytes of them. */
+/** Kuma's own is 1 KB; with 5,000 CIDRs 100 KB. The parser takes seconds for a megabyte of brackets. */
+const MAX_CONFIG_LENGTH = 256 * 1024;
+/** Brackets open at once: each costs the parser a stack frame, and its recovery from an overflow takes seconds. */
+const MAX_NESTING = 50;
+
+/** The YAML's own aliases are refused: a few lines of them could make gigabytes. */
 function parseConfig(text: string): Parsed<unknown> {
+  if (text.length > MAX_CONFIG_LENGTH) return { ok: false, problem: 'it is longer than 256 KiB' };
+  if (nesting(text) > MAX_NESTING) return { ok: false, problem: 'it is nested too deeply' };
   try {
     const value: unknown = parseYaml(text, { maxAliasCount: 0, logLevel: 'error' });
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ok: true, value };
@@ -206,6 +213,16 @@ function parseConfig(text: string): Parsed<unknown> {
   } catch {
     return { ok: false, problem: 'it is not YAML' };
   }
+}
+
+function nesting(text: string): number {
+  let depth = 0;
+  let most = 0;
+  for (const character of text) {
+    if (character === '[' || character === '{') most = Math.max(most, ++depth);
+    else if (character === ']' || character === '}') depth--;
+  }
+  return most;
 }
 
 const Scalar = v.union([v.string(), v.number(), v.boolean()]);

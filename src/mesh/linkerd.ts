@@ -157,8 +157,7 @@ function ports(reading: Reading, { name, text }: Setting): PortRange[] {
   return text.split(',').flatMap((element) => {
     const parsed = parsePortRange(element, '-');
     if (parsed.ok) return [parsed.value];
-    // One note for each of a megabyte of commas would be a log of its own.
-    if (reading.notes.length < 20) reading.note(name, text, `${parsed.problem}; the element is passed over`);
+    reading.note(name, text, `${parsed.problem}; the element is passed over`);
     return [];
   });
 }

@@ -55,6 +55,8 @@ function recogniseOsm(pod: PodObject): Recognition | null {
     families: { ip4: true, ip6: false },
     loopback: {
       ...base.loopback,
+      application: settings.applicationLocal ? 'bypass-local' : 'bypass-localhost',
+      sidecar: settings.selfCallsInbound ? 'inbound' : 'bypass',
       passthroughSource: false,
       sidecarLocalhostToPodIp: settings.localhostToPodIp,
     },
@@ -90,6 +92,8 @@ function annotated(reading: Reading, pod: PodObject): OsmScript {
     excludeCidrs: take('outbound-ip-range-exclusion-list', cidrs),
     includeCidrs: included.length === 0 ? '*' : included,
     interfaces: [],
+    selfCallsInbound: true,
+    applicationLocal: true,
     localhostToPodIp: false,
     unknown: [],
   };

@@ -9,6 +9,9 @@ export interface OsmScript {
   excludeCidrs: string[];
   includeCidrs: string[] | '*';
   interfaces: string[];
+  /** The rules for lo, which the first versions did not have. */
+  selfCallsInbound: boolean;
+  applicationLocal: boolean;
   /** localProxyMode PodIP. */
   localhostToPodIp: boolean;
   /** Lines of the two chains that say something else, a few of them. */
@@ -16,9 +19,9 @@ export interface OsmScript {
 }
 
 /** Rules that stand in every script, and that the profile states by itself. */
+const SELF_CALLS = /^-o lo ! -d 127\.0\.0\.1\/32 -m owner --uid-owner 1500 -j \S*IN_REDIRECT$/;
+const APPLICATION_LOCAL = /^-o lo -m owner ! --uid-owner 1500 -j RETURN$/;
 const CONSTANT = [
-  /^-o lo ! -d 127\.0\.0\.1\/32 -m owner --uid-owner 1500 -j \S*IN_REDIRECT$/,
-  /^-o lo -m owner ! --uid-owner 1500 -j RETURN$/,
   /^-m owner --uid-owner 1500 -j RETURN$/,
   /^-d 127\.0\.0\.1\/32 -j RETURN$/,
   /^-j RETURN$/,
@@ -34,6 +37,8 @@ export function readOsmScript(text: string): OsmScript | null {
     excludeCidrs: [],
     includeCidrs: [],
     interfaces: [],
+    selfCallsInbound: false,
+    applicationLocal: false,
     localhostToPodIp: false,
     unknown: [],
   };
@@ -51,8 +56,11 @@ export function readOsmScript(text: string): OsmScript | null {
     }
     found = true;
     const [, chain = '', body = ''] = rule;
+    const inbound = chain === 'INBOUND';
     if (/^-j \S*(?:OUT_REDIRECT|PROXY_REDIRECT)$/.test(body)) captureAll = true;
-    else if (!takeRule(script, included, chain === 'INBOUND', body) && script.unknown.length < 10) {
+    else if (!inbound && SELF_CALLS.test(body)) script.selfCallsInbound = true;
+    else if (!inbound && APPLICATION_LOCAL.test(body)) script.applicationLocal = true;
+    else if (!takeRule(script, included, inbound, body) && script.unknown.length < 10) {
       script.unknown.push(line.trim());
     }
   }

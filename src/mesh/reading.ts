@@ -7,6 +7,9 @@ import { clip, type Parsed } from './annotation_list.ts';
 import type { PolicyNote, Recognition } from './profile.ts';
 import { accelerationWanted } from './shunt_annotation.ts';
 
+/** Of each kind. A list of a megabyte may have a hundred thousand slips, and the first ones say what is wrong. */
+const MAX_NOTES = 20;
+
 export class Reading {
   readonly rejected: PolicyNote[] = [];
   readonly notes: PolicyNote[] = [];
@@ -32,11 +35,13 @@ export class Reading {
   }
 
   reject(name: string, value: string, problem: string): void {
+    if (this.rejected.length >= MAX_NOTES) return;
     const message = `${problem}, so ${this.#mesh} refuses the pod`;
     this.rejected.push({ annotation: name, value: clip(value), message });
   }
 
   note(name: string, value: string, message: string): void {
+    if (this.notes.length >= MAX_NOTES) return;
     this.notes.push({ annotation: name, value: clip(value), message });
   }
 
