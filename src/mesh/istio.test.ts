@@ -468,3 +468,76 @@ test('whatever annotations and arguments hold, a pod is taken with a valid polic
     { numRuns: 1000 },
   );
 });
+
+const FAMILIES: [podIPs: string[], dualStack: string | null, ip6: boolean][] = [
+  [[], null, true],
+  [['10.0.0.1'], null, false],
+  [['fd00::1'], null, true],
+  [['10.0.0.1', 'fd00::1'], null, false],
+  [['fd00::1', '10.0.0.1'], null, true],
+  [['10.0.0.1', 'fd00::1'], 'true', true],
+  [['10.0.0.1', 'fd00::1'], 'maybe', false],
+  [['10.0.0.1'], 'true', false],
+];
+for (const [podIPs, dualStack, ip6] of FAMILIES) {
+  test(`addresses ${podIPs.join(' ') || '(none yet)'}, dual stack ${dualStack}: IPv6 ${ip6 ? 'is' : 'is not'} captured`, () => {
+    const pod = fixture('cni-ordinary');
+    pod.status.podIPs = podIPs;
+    const proxy = pod.spec.containers.find(({ name }) => name === 'istio-proxy');
+    assert.ok(proxy);
+    if (dualStack !== null) proxy.env.ISTIO_DUAL_STACK = dualStack;
+    const recognition = recognise(pod);
+    assert.ok(recognition.kind === 'redirect');
+    assert.deepEqual(recognition.policy.families, { ip4: true, ip6 });
+    assert.equal(recognition.notes.length, dualStack === 'maybe' ? 1 : 0);
+  });
+}
+
+const ENVIRONMENT: [name: string, value: string, kind: string][] = [
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', '*', 'redirect'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', '0, 1000', 'redirect'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', 'java', 'reject'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', Array.from({ length: 64 }, (_, i) => i).join(), 'redirect'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', Array.from({ length: 65 }, (_, i) => i).join(), 'reject'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE', '$(id)', 'reject'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '127.0.0.0/8', 'redirect'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '127.0.0.0/7', 'reject'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '10.0.0.0/8', 'reject'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '127.0.0.1', 'reject'],
+];
+for (const [name, value, kind] of ENVIRONMENT) {
+  test(`${name}=${value.slice(0, 20)} of istio-init: ${kind}, and no matter in CNI mode`, () => {
+    for (const [fixtureName, expected] of [
+      ['init-ordinary', kind],
+      ['cni-native', 'redirect'],
+    ] as const) {
+      const pod = fixture(fixtureName);
+      for (const container of pod.spec.initContainers) container.env[name] = value;
+      assert.equal(recognise(pod).kind, expected);
+    }
+  });
+}
+
+test('an include list that names loopback lets only localhost itself pass', () => {
+  for (const [cidrs, application] of [
+    ['10.0.0.0/8', 'bypass-local'],
+    ['10.0.0.0/8,127.0.0.0/8', 'bypass-localhost'],
+    ['::1/128', 'bypass-localhost'],
+    ['*', 'bypass-local'],
+  ] as const) {
+    const recognition = annotated(`${T}/includeOutboundIPRanges`, cidrs);
+    assert.ok(recognition.kind === 'redirect');
+    assert.equal(recognition.policy.loopback.application, application, cidrs);
+  }
+});
+
+test('in init mode queries go by the servers of the settings, or all with CAPTURE_ALL_DNS', () => {
+  const pod = fixture('init-dns-and-groups');
+  const known = recognise(pod, undefined, { settings: { nameservers: ['10.96.0.10'] } });
+  assert.ok(known.kind === 'redirect');
+  assert.deepEqual(known.policy.dns.servers, ['10.96.0.10']);
+  for (const container of pod.spec.initContainers) container.env.CAPTURE_ALL_DNS = 'true';
+  const all = recognise(pod);
+  assert.ok(all.kind === 'redirect');
+  assert.equal(all.policy.dns.mode, 'all');
+});

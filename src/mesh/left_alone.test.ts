@@ -44,7 +44,7 @@ test("the namespace's label counts where the pod has none", () => {
   }
 });
 
-test('a pod with a sidecar is that mesh’s, whatever marks it has besides', () => {
+test('a pod with a sidecar is of that mesh, whatever marks it has besides', () => {
   const pod = fixturePod('linkerd', 'cni-native');
   pod.metadata.labels[MODE] = 'ambient';
   pod.metadata.annotations['dapr.io/enabled'] = 'true';
