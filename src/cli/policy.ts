@@ -41,8 +41,9 @@ const HEAD: readonly Field<PolicyAnswer>[] = [
   },
 ];
 const REASON: readonly Field<PolicyAnswer>[] = [{ label: 'Reason', value: ({ reason }) => reason }];
-const POLICY: readonly Field<PolicyAnswer>[] = POLICY_FIELDS.map(({ label, value }) => ({
+const POLICY: readonly Field<PolicyAnswer>[] = POLICY_FIELDS.map(({ label, value, wide = false }) => ({
   label,
+  wide,
   value: ({ policy }) => (policy === null ? null : value(policy)),
 }));
 const SIDECAR: readonly Field<PolicyAnswer>[] = [
