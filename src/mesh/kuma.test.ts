@@ -91,3 +91,16 @@ test('a configuration that would cost the parser seconds is refused at once', ()
     assert.equal(recognise(pod).kind, 'reject');
   }
 });
+
+test('in init mode the annotation counts before the arguments, which may only name a file', () => {
+  const pod = fixturePod('kuma', 'init-flags');
+  const [init] = pod.spec.initContainers;
+  assert.ok(init);
+  init.args = ['--config=/tmp/kumactl/config.yaml'];
+  assert.equal(recognise(pod).kind, 'reject');
+  pod.metadata.annotations['traffic.kuma.io/transparent-proxy-config'] =
+    'redirect: {outbound: {port: 16001}}';
+  const { policy } = redirected(pod);
+  assert.equal(policy.ports.outbound, 16_001);
+  assert.equal(policy.dns.mode, 'off');
+});

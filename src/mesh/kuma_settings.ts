@@ -171,7 +171,14 @@ interface Source {
 function sourceOf(reading: Reading, pod: PodObject, init: ContainerSpec | null): Source | null {
   const { annotations } = pod.metadata;
   const options = init === null ? null : longOptions(init.args);
-  const yaml = annotations[CONFIG] ?? options?.get('config')?.at(-1);
+  const file = ['config', 'config-file', 'config-dir'].find((name) => options?.has(name));
+  if (annotations[CONFIG] === undefined && file !== undefined) {
+    const value = options?.get(file)?.at(-1) ?? '';
+    const problem = `it names a file of the container, which the Pod does not show without ${CONFIG}`;
+    reading.reject(`argument --${file} of kuma-init`, value, problem);
+    return null;
+  }
+  const yaml = annotations[CONFIG];
   if (yaml !== undefined) {
     const tree = reading.take<unknown>(CONFIG, yaml, parseConfig, null);
     if (tree === null) return null;
