@@ -129,6 +129,22 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     );
 
   program
+    .command('explain')
+    .argument('[pod]', 'name or namespace/name of a pod that the agent knows')
+    .option('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
+    .option('--to <ip:port>', 'where a process of the pod connects to')
+    .option('--uid <uid>', 'of that process')
+    .option('--gid <gid>', 'of that process (default: as its uid)')
+    .option('--from <ip>', 'source: bound by the process, or of the peer with --inbound')
+    .option('--udp', 'UDP in place of TCP')
+    .option('--inbound', 'a connection that comes to the pod')
+    .option('--port <n>', 'which port it comes to, with --inbound')
+    .description('what becomes of one connection, and by which rule')
+    .action(
+      does(async (context, args, options) => (await import('./explain.ts')).explain(context, args, options)),
+    );
+
+  program
     .command('iptables')
     .description('the iptables backend')
     .command('render')

@@ -154,7 +154,7 @@ export function buildDecide(folder: string): string {
     '-Werror',
     '-o',
     program,
-    join(import.meta.dirname, '../policy/decide.c'),
+    join(import.meta.dirname, '../../native/decide/decide.c'),
   ]);
   return program;
 }

@@ -39,7 +39,13 @@ const SIDECAR = { uid: 1337, gid: 1337 };
 let directory = '';
 before(() => {
   directory = mkdtempSync(join(tmpdir(), 'shunt-decide-'));
-  execFileSync('clang', ['-Wall', '-Werror', '-o', join(directory, 'decide'), join(import.meta.dirname, 'decide.c')]);
+  execFileSync('clang', [
+    '-Wall',
+    '-Werror',
+    '-o',
+    join(directory, 'decide'),
+    join(import.meta.dirname, '../../native/decide/decide.c'),
+  ]);
 });
 after(() => rmSync(directory, { recursive: true }));
 
@@ -54,7 +60,9 @@ function head(direction: string, rules: Rules): (string | number)[] {
   const cidrs = (rules.cidrs ?? []).flatMap(([list, text]) => {
     const cidr = parseCidr(text);
     assert.ok(cidr, text);
-    return cidrPrefixes(cidr).map(({ bytes, bits }) => `${LISTS[list]}:${Buffer.from(bytes).toString('hex')}/${bits}`);
+    return cidrPrefixes(cidr).map(
+      ({ bytes, bits }) => `${LISTS[list]}:${Buffer.from(bytes).toString('hex')}/${bits}`,
+    );
   });
   return [direction, rules.flags, 15008, 1337, 1337, ports.join() || '-', cidrs.join() || '-'];
 }
@@ -113,7 +121,13 @@ describe('outbound decision with lists', () => {
   });
 
   it('lets an excluded block pass, in its own family alone', () => {
-    const rules: Rules = { flags: ISTIO, cidrs: [['outExclude', '10.0.0.0/8'], ['outExclude', '2001:db8::/32']] };
+    const rules: Rules = {
+      flags: ISTIO,
+      cidrs: [
+        ['outExclude', '10.0.0.0/8'],
+        ['outExclude', '2001:db8::/32'],
+      ],
+    };
     assert.equal(outbound(rules, { to: '10.1.2.3' }), 'pass');
     assert.equal(outbound(rules, { to: '11.1.2.3' }), 'outbound');
     assert.equal(outbound(rules, { to: '2001:db8::1' }), 'pass');
@@ -121,19 +135,30 @@ describe('outbound decision with lists', () => {
   });
 
   it('captures only included blocks and ports when not all are', () => {
-    const rules: Rules = { flags: ISTIO & ~OUT_ALL, cidrs: [['outInclude', '10.96.0.0/12']], ports: [['outInclude', 443]] };
+    const rules: Rules = {
+      flags: ISTIO & ~OUT_ALL,
+      cidrs: [['outInclude', '10.96.0.0/12']],
+      ports: [['outInclude', 443]],
+    };
     assert.equal(outbound(rules, { to: '10.97.0.1' }), 'outbound');
     assert.equal(outbound(rules, { to: '192.0.2.1' }), 'pass');
     assert.equal(outbound(rules, { to: '192.0.2.1', port: 443 }), 'outbound');
   });
 
   it('keeps an exclusion above an included port', () => {
-    const rules: Rules = { flags: ISTIO & ~OUT_ALL, cidrs: [['outExclude', '192.0.2.0/24']], ports: [['outInclude', 443]] };
+    const rules: Rules = {
+      flags: ISTIO & ~OUT_ALL,
+      cidrs: [['outExclude', '192.0.2.0/24']],
+      ports: [['outInclude', 443]],
+    };
     assert.equal(outbound(rules, { to: '192.0.2.1', port: 443 }), 'pass');
   });
 
   it('captures loopback beside localhost when an included block covers it', () => {
-    const rules: Rules = { flags: (ISTIO & ~OUT_ALL) | LOOPBACK_INCLUDED, cidrs: [['outInclude', '127.0.0.0/8']] };
+    const rules: Rules = {
+      flags: (ISTIO & ~OUT_ALL) | LOOPBACK_INCLUDED,
+      cidrs: [['outInclude', '127.0.0.0/8']],
+    };
     assert.equal(outbound(rules, { to: '127.0.0.9' }), 'outbound');
     assert.equal(outbound(rules, { to: '127.0.0.1' }), 'pass');
   });
@@ -153,7 +178,13 @@ describe('inbound decision', () => {
   });
 
   it('captures only listed ports when not all are, and reads no exclusion then', () => {
-    const rules: Rules = { flags: ISTIO & ~IN_ALL, ports: [['inInclude', 8080], ['inExclude', 8080]] };
+    const rules: Rules = {
+      flags: ISTIO & ~IN_ALL,
+      ports: [
+        ['inInclude', 8080],
+        ['inExclude', 8080],
+      ],
+    };
     assert.equal(inbound(rules, 8080), 'inbound');
     assert.equal(inbound(rules, 9090), 'pass');
   });

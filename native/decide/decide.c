@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * bpf/policy.h built for this machine: reads one case a line, prints verdict and
- * rule as numbers.
+ * bpf/policy.h built for this machine, for `shunt explain` and the tests: reads
+ * one case a line, prints verdict and rule as numbers.
  *
  *   out FLAGS TUNNEL UIDS GIDS PORTS CIDRS UID GID CONFIRMED LOCAL PORT DADDR SADDR
  *   in  FLAGS TUNNEL UIDS GIDS PORTS CIDRS PORT LOCAL
@@ -17,8 +17,8 @@
 
 #include "../../bpf/layout.h"
 
-/* ::/0 alone is 96 prefixes around the IPv4-mapped block. */
-#define MAX_RULES 2048
+/* ::/0 alone is 96 prefixes around the IPv4-mapped block; a manifest of 1 MiB has no more CIDRs. */
+#define MAX_RULES 131072
 
 struct cidr_rule {
 	int list, bits;
@@ -136,9 +136,10 @@ static void read_cidrs(char *text)
 
 int main(void)
 {
-	static char line[131072];
+	char *line = NULL;
+	size_t size = 0;
 
-	while (fgets(line, sizeof(line), stdin)) {
+	while (getline(&line, &size, stdin) > 0) {
 		char *direction = strtok(line, " \n");
 		struct policy p = { 0 };
 		struct decision d;
