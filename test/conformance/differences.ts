@@ -7,9 +7,14 @@ import type { Case } from './cases.ts';
 import type { Mesh } from './meshes.ts';
 import type { Seen } from './probe.ts';
 
-/** A field that is left out holds for every value. `oracle` and `backendSaw` are regular expressions. */
+/**
+ * A field that is left out holds for every value. `landing` (of the oracle's connection), `oracle` and `backendSaw` are
+ * regular expressions. With `seenAs` the backend has to do what the oracle does for that other user.
+ */
 const difference = v.strictObject({
   reason: v.pipe(v.string(), v.nonEmpty()),
+  /** Something to be mended and not a choice. */
+  defect: v.optional(v.boolean(), false),
   backend: v.picklist(['iptables', 'ebpf']),
   meshes: v.optional(v.array(v.string())),
   who: v.optional(v.array(v.string())),
@@ -17,8 +22,10 @@ const difference = v.strictObject({
   to: v.optional(v.array(v.string())),
   families: v.optional(v.array(v.picklist([4, 6]))),
   fields: v.array(v.picklist(['landing', 'local', 'peer', 'original', 'acceptedOn', 'acceptedFrom'])),
+  landing: v.optional(v.string()),
   oracle: v.optional(v.string()),
   backendSaw: v.optional(v.string()),
+  seenAs: v.optional(v.literal('app')),
 });
 
 export type Difference = v.InferOutput<typeof difference>;
@@ -36,27 +43,46 @@ export interface FieldDifference {
   known: Difference | null;
 }
 
-/** Fields in which a backend's connection differs from the oracle's. */
+/**
+ * Fields in which a backend's connection differs from the oracle's.
+ *
+ * @param asApp what the oracle does for the application in the same place; null where there is no such case
+ */
 export function compare(
-  { name }: Mesh,
+  mesh: Mesh,
   backend: Backend,
-  { who, source, to, family }: Case,
-  oracle: Seen,
-  saw: Seen,
+  tried: Case,
+  { oracle, asApp, saw }: { oracle: Seen; asApp: Seen | null; saw: Seen },
 ): FieldDifference[] {
+  const entries = KNOWN_DIFFERENCES.filter(
+    (entry) =>
+      entry.backend === backend &&
+      (entry.meshes?.includes(mesh.name) ?? true) &&
+      (entry.who?.includes(tried.who) ?? true) &&
+      (entry.source === undefined || entry.source === tried.source) &&
+      (entry.to?.includes(tried.to) ?? true) &&
+      (entry.families?.includes(tried.family) ?? true),
+  );
+  const plain = entries.filter(({ seenAs }) => seenAs === undefined);
+  const found = against(oracle, saw, plain);
+  const other = entries.find(({ seenAs }) => seenAs !== undefined);
+  if (other === undefined || asApp === null || found.every(({ known }) => known !== null)) return found;
+  const excused = against(asApp, saw, plain);
+  if (excused.some(({ known }) => known === null)) return found;
+  // What is wrong with the application's own connections is no better here.
+  const entry = excused.find(({ known }) => known?.defect)?.known ?? other;
+  return found.map((difference) => ({ ...difference, known: difference.known ?? entry }));
+}
+
+function against(oracle: Seen, saw: Seen, entries: readonly Difference[]): FieldDifference[] {
   const fields = Object.keys(oracle) as (keyof Seen)[];
   return fields
     .filter((field) => oracle[field] !== saw[field])
     .map((field) => {
-      const known = KNOWN_DIFFERENCES.find(
+      const known = entries.find(
         (entry) =>
-          entry.backend === backend &&
           entry.fields.includes(field) &&
-          (entry.meshes?.includes(name) ?? true) &&
-          (entry.who?.includes(who) ?? true) &&
-          (entry.source === undefined || entry.source === source) &&
-          (entry.to?.includes(to) ?? true) &&
-          (entry.families?.includes(family) ?? true) &&
+          matches(entry.landing, oracle.landing) &&
           matches(entry.oracle, oracle[field]) &&
           matches(entry.backendSaw, saw[field]),
       );

@@ -23,7 +23,10 @@ async function main(): Promise<number> {
       failed: { type: 'boolean', default: false },
     },
   });
-  const meshes = MESHES.filter(({ name }) => values.mesh === 'all' || values.mesh === name);
+  // `kuma` is also `kuma-no-dns`.
+  const meshes = MESHES.filter(
+    ({ name }) => values.mesh === 'all' || `${name}-`.startsWith(`${values.mesh}-`),
+  );
   const backends = values.backend.filter((name): name is Backend => name === 'iptables' || name === 'ebpf');
   const families = values.family
     .map(Number)
