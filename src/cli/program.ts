@@ -69,6 +69,9 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .command('demo')
     .description('two pods with real sidecars, here, now: redirection, original destinations, latency')
     .addOption(new Option('--sidecar <proxy>', 'which proxy to run').choices(['envoy', 'haproxy']))
+    .addOption(
+      new Option('--backend <name>', 'how to redirect').choices(['ebpf', 'iptables']).default('ebpf'),
+    )
     .option('--keep', 'leave it running and print commands to try')
     .option('--no-latency', 'leave out the comparison with iptables')
     .action(does(async (context, _, options) => (await import('./demo.ts')).demo(context, options)));
