@@ -24,10 +24,20 @@ export type Contender = 'oracle' | Backend;
 const CONTENDERS: readonly Contender[] = ['oracle', 'iptables', 'ebpf'];
 let serial = 0;
 
+/** Who validates, before there is any other container: where it listens, and from and to where it connects. */
+export interface Validation {
+  uid: number;
+  serve: readonly string[];
+  source: string | null;
+  host: string;
+  port: number;
+}
+
 export class Bed implements AsyncDisposable {
   readonly mesh: Mesh;
   /** Why a backend takes no part, a sentence each. */
   readonly absent = new Map<Backend, string>();
+  readonly #containers: 'all' | 'none';
   readonly #stack: AsyncDisposableStack;
   readonly #topology: Topology;
   readonly #cgroup: CgroupTree;
@@ -36,20 +46,32 @@ export class Bed implements AsyncDisposable {
 
   private constructor(
     mesh: Mesh,
-    parts: { stack: AsyncDisposableStack; topology: Topology; cgroup: CgroupTree; folder: string },
+    parts: {
+      containers: 'all' | 'none';
+      stack: AsyncDisposableStack;
+      topology: Topology;
+      cgroup: CgroupTree;
+      folder: string;
+    },
   ) {
     this.mesh = mesh;
+    this.#containers = parts.containers;
     this.#stack = parts.stack;
     this.#topology = parts.topology;
     this.#cgroup = parts.cgroup;
     this.#folder = parts.folder;
   }
 
-  static async open(mesh: Mesh, backends: readonly Backend[]): Promise<Bed> {
+  /** @param containers `none`: pods as a CNI plugin finds them, with no process and no cgroup of a container */
+  static async open(
+    mesh: Mesh,
+    backends: readonly Backend[],
+    containers: 'all' | 'none' = 'all',
+  ): Promise<Bed> {
     const prefix = `shunt-conf${process.pid}x${serial++}`;
     const stack = new AsyncDisposableStack();
     try {
-      return await Bed.#build(mesh, backends, prefix, stack);
+      return await Bed.#build({ mesh, containers }, backends, prefix, stack);
     } catch (error) {
       await stack.disposeAsync();
       throw error;
@@ -57,7 +79,7 @@ export class Bed implements AsyncDisposable {
   }
 
   static async #build(
-    mesh: Mesh,
+    { mesh, containers }: { mesh: Mesh; containers: 'all' | 'none' },
     backends: readonly Backend[],
     prefix: string,
     stack: AsyncDisposableStack,
@@ -67,7 +89,7 @@ export class Bed implements AsyncDisposable {
     await run(['chmod', '755', folder]);
     const topology = stack.use(await Topology.make(prefix, CONTENDERS));
     const cgroup = stack.use(CgroupTree.make(prefix));
-    const bed = new Bed(mesh, { stack, topology, cgroup, folder });
+    const bed = new Bed(mesh, { containers, stack, topology, cgroup, folder });
     await bed.#start();
     await bed.#applyOracle();
     if (backends.includes('iptables')) await bed.#enrollIptables();
@@ -105,6 +127,18 @@ export class Bed implements AsyncDisposable {
     });
   }
 
+  /** What a validating init container sees. */
+  async validate(contender: Contender, { uid, serve: where, source, host, port }: Validation): Promise<Seen> {
+    const cgroup = this.#container(contender, 'validation');
+    const place = { netns: this.pod(contender).path, cgroup, uid, gid: uid };
+    const logFile = join(this.#folder, 'validation.log');
+    await using _ = await serve(join(this.#folder, 'probe'), 'validator', where, { place, logFile });
+    const connector = this.#connectors.get(contender);
+    if (connector === undefined) throw new Error(`nobody connects from ${contender}`);
+    const from = { cgroup: join(cgroup, 'cgroup.procs'), uid, gid: uid, source };
+    return await connector.connect({ ...from, host, port });
+  }
+
   #container(contender: Contender, name: string): string {
     return this.#cgroup.add(contender, name);
   }
@@ -128,6 +162,11 @@ export class Bed implements AsyncDisposable {
     const ports = any(PORTS.app, PORTS.inExcluded, PORTS.outExcluded, PORTS.tunnel, PORTS.health);
     for (const contender of CONTENDERS) {
       const netns = this.pod(contender).path;
+      this.#connectors.set(
+        contender,
+        this.#stack.use(await Connector.start(program, netns, log(`${contender}-connect`))),
+      );
+      if (this.#containers === 'none') continue;
       const at = (who: 'app' | 'sidecar') => {
         const { uid, gid, container } = identityOf(who, this.mesh);
         const cgroup = this.#container(contender, container);
@@ -136,10 +175,6 @@ export class Bed implements AsyncDisposable {
       this.#stack.use(await serve(program, 'app', ports, at('app')));
       const where = [`${outboundHost}:${outbound}`, `any:${inbound}`];
       this.#stack.use(await serve(program, 'sidecar', where, at('sidecar')));
-      this.#connectors.set(
-        contender,
-        this.#stack.use(await Connector.start(program, netns, log(`${contender}-connect`))),
-      );
     }
   }
 
@@ -187,7 +222,8 @@ export class Bed implements AsyncDisposable {
       ip4,
       // A mesh of IPv4 alone runs in clusters of IPv4 alone.
       ip6: this.mesh.families.includes(6) ? ip6 : null,
-      sidecarCgroup: resolveCgroup(this.#container(contender, 'sidecar')),
+      sidecarCgroup:
+        this.#containers === 'none' ? null : resolveCgroup(this.#container(contender, 'sidecar')),
       policy: policyOf(this.mesh),
       acceleration: 'off',
     };

@@ -96,9 +96,30 @@ static int listen_on(const char *host, int port)
 	return fd;
 }
 
+/* Envoy gives room for 128 bytes, programs in Go for 32: both have to be told the same. */
+static const char *original_of(int fd, int family, char *text)
+{
+	struct sockaddr_storage address;
+	char again[TEXT];
+	socklen_t sizes[] = { 32, sizeof(address) };
+
+	for (int i = 0; i < 2; i++) {
+		socklen_t size = sizes[i];
+
+		memset(&address, 0, sizeof(address));
+		if (getsockopt(fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, ORIGINAL_DST, &address, &size))
+			snprintf(text, TEXT, "%s", strerrorname_np(errno));
+		else
+			show(&address, text);
+		if (i == 0)
+			strcpy(again, text);
+	}
+	return strcmp(again, text) == 0 ? text : "depends-on-size";
+}
+
 static void answer(int listener, const char *name, int port)
 {
-	struct sockaddr_storage peer, local, original;
+	struct sockaddr_storage peer, local;
 	char peer_text[TEXT], local_text[TEXT], original_text[TEXT];
 	socklen_t size = sizeof(peer);
 	int fd = accept(listener, (void *)&peer, &size);
@@ -108,12 +129,8 @@ static void answer(int listener, const char *name, int port)
 	size = sizeof(local);
 	if (getsockname(fd, (void *)&local, &size))
 		die("getsockname");
-	size = sizeof(original);
-	if (getsockopt(fd, local.ss_family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, ORIGINAL_DST, &original, &size))
-		snprintf(original_text, TEXT, "%s", strerrorname_np(errno));
-	else
-		show(&original, original_text);
-	dprintf(fd, "%s %d %s %s %s", name, port, original_text, show(&local, local_text), show(&peer, peer_text));
+	dprintf(fd, "%s %d %s %s %s", name, port, original_of(fd, local.ss_family, original_text),
+		show(&local, local_text), show(&peer, peer_text));
 	close(fd);
 }
 
