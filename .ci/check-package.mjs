@@ -12,6 +12,7 @@ const WANTED = {
     'README.md',
     'src/cli/launch.js',
     'dist/main.js',
+    'dist/decide',
     'bpf/LICENSE.GPL-2.0',
     'bpf/LICENSE.BSD-2-Clause',
   ],

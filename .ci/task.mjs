@@ -13,6 +13,11 @@ const TASKS = {
   test: { purpose: 'test', root: true, program: ['.ci/test.mjs'] },
   'test:unit': { purpose: 'build', root: false, program: ['.ci/test.mjs', 'unit'] },
   'test:e2e': { purpose: 'test', root: true, program: ['.ci/test.mjs', 'e2e'] },
+  'test:conformance': {
+    purpose: 'test',
+    root: true,
+    program: ['--conditions=source', 'test/conformance/main.ts'],
+  },
   'bench:libbpf': {
     purpose: 'bench',
     root: true,

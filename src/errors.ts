@@ -150,7 +150,7 @@ export const ERRORS = {
   },
   SHUNT_E_NETNS_COOKIE: {
     what: 'the kernel does not give the cookie of a network namespace',
-    fix: 'use Linux 5.14 or newer for the eBPF backend',
+    fix: 'use Linux 5.14 or newer for the eBPF backend, or start the agent with --backend iptables',
   },
   SHUNT_E_NETNS_HOST: {
     what: "this is the host's network namespace, which is never enrolled",
@@ -175,6 +175,10 @@ export const ERRORS = {
   SHUNT_E_POLICY: {
     what: 'the redirect policy is not valid',
     fix: 'correct the value named',
+  },
+  SHUNT_E_POLICY_UNENFORCEABLE: {
+    what: 'the eBPF backend cannot enforce a setting of this pod',
+    fix: 'enforce the pod with the iptables backend, or take the setting named out of its annotations',
   },
   SHUNT_E_BPFFS_MISSING: {
     what: 'no BPF file system is mounted here',
@@ -215,6 +219,14 @@ export const ERRORS = {
   SHUNT_E_DATAPATH: {
     what: 'the kernel refused an operation of the data plane',
     fix: 'run `shunt doctor`; the log line has the operation and the error number',
+  },
+  SHUNT_E_IPTABLES_MISSING: {
+    what: 'no iptables works on this node',
+    fix: 'install iptables, iproute2 and util-linux (apt-get install iptables iproute2 util-linux), and see that the kernel has nat tables',
+  },
+  SHUNT_E_IPTABLES_APPLY: {
+    what: 'iptables refused the rules of a pod; nothing was changed for it',
+    fix: 'see what iptables said; `shunt iptables render -f FILE` prints the rules, and a missing match or target is a missing kernel module',
   },
   SHUNT_E_MESH_REJECTED: {
     what: 'the mesh rejects a value of this pod',

@@ -60,7 +60,7 @@ export const bpfStep = {
   },
 };
 
-async function compile(progress, source, args) {
+export async function compile(progress, source, args) {
   const { code, tail } = await progress.run(`clang ${shown(source)}`, 'clang', args, builder());
   if (code !== 0)
     throw new SetupError(`${shown(source)} does not compile:\n${tail}`, 'mend it, then run again');
@@ -87,7 +87,7 @@ async function assertBtf(progress, object, source) {
 }
 
 /** The compiler as its file: another clang means another build, and asking it for its version costs 30 ms. */
-function compiler() {
+export function compiler() {
   const found = [...systemPath().split(delimiter), '/usr/bin']
     .map((folder) => join(folder, 'clang'))
     .find(existsSync);
@@ -96,7 +96,7 @@ function compiler() {
   return `${file} ${statSync(file).size}`;
 }
 
-function isC(name) {
+export function isC(name) {
   return /\.[ch]$/.test(name);
 }
 

@@ -2,35 +2,20 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { builtObjects, compileObjects } from '../datapath/ebpf/compile.ts';
-import { EbpfDatapath } from '../datapath/ebpf/datapath.ts';
-import { Pins } from '../datapath/ebpf/pins.ts';
-import type { DatapathEvent } from '../datapath/interface.ts';
+import type { Datapath, DatapathEvent } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import { RepeatLimiter } from '../observe/log.ts';
-import { resolveCgroup } from '../pod/cgroup.ts';
 import { type Snapshot, watchPodFiles } from '../pod/files.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
+import { type BackendOptions, startBackend } from './backend.ts';
 import { labelOf } from './desire.ts';
-import { lockPins } from './lock.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
 
-export interface AgentOptions {
+export interface AgentOptions extends BackendOptions {
   /** File or directory of Pod manifests. */
   pods: string;
-  /** cgroup2 directory above all pods: absolute, or relative to the mount. */
-  cgroup: string;
-  /** Mount point of the BPF file system. */
-  bpffs: string;
-  /** Unix socket of the local API. */
-  socket: string;
-  /** Build bpf/ here instead of using the objects that came along. */
-  compile: boolean;
-  acceleration: boolean;
-  maxPods?: number | undefined;
-  maxPolicies?: number | undefined;
   reconcileIntervalMs: number;
 }
 
@@ -38,7 +23,7 @@ const CAP_BPF = 39n;
 const CAP_SYS_ADMIN = 21n;
 
 /**
- * Runs until the signal. Whatever is pinned by then goes on without the agent.
+ * Runs until the signal. Whatever is in force by then goes on without the agent.
  *
  * @throws ShuntError when it cannot start; what was enrolled before stays as it was
  */
@@ -47,26 +32,13 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const startedAt = new Date().toISOString();
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
-  const cgroup = resolveCgroup(options.cgroup);
   // Whatever ends this function ends the watchers with it.
   await using snapshots = watchPodFiles(options.pods, { signal: ended });
   const first = await snapshots.next();
   if (first.done === true) return;
 
-  const pins = new Pins(options.bpffs);
-  pins.prepare();
-  using _lock = lockPins(pins.root);
-  const objectDirectory = options.compile ? await compileObjects(`${options.socket}.bpf`) : builtObjects();
-  using datapath = await EbpfDatapath.start({
-    pins,
-    objectDirectory,
-    cgroup,
-    sizes: {
-      ...(options.maxPods === undefined ? {} : { pods: options.maxPods }),
-      ...(options.maxPolicies === undefined ? {} : { policies: options.maxPolicies }),
-    },
-    acceleration: options.acceleration,
-  });
+  using backend = await startBackend(options, log);
+  const { datapath } = backend;
   const reconciler = new Reconciler(datapath, log.child({ component: 'reconcile' }));
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
   const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
@@ -76,6 +48,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   };
   tellRejected(first.value, log);
   await reconcile(first.value);
+  await backend.succeed();
 
   const status = (): StatusReport => {
     const reports = reconciler.reports();
@@ -86,7 +59,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       pid: process.pid,
       startedAt,
       backend: datapath.backend,
-      cgroup: cgroup.path,
+      backendReason: backend.reason,
+      cgroup: backend.cgroup,
       bpffs: options.bpffs,
       source: {
         path: options.pods,
@@ -134,11 +108,11 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     watchManifests(snapshots, reconcile, log),
     reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
     tellEvents(datapath, reconciler, reconcile, log, ended),
-    datapath.runAcceleration(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
+    backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
     server.closed,
   ]);
   await reconciler.idle();
-  log.info({ event: 'stopped' }, 'agent stops; everything pinned stays in force');
+  log.info({ event: 'stopped' }, 'agent stops; what it put in force stays');
 }
 
 /** @throws SHUNT_E_NOT_ROOT before anything is opened, rather than as some refused call later */
@@ -184,7 +158,7 @@ async function reconcilePeriodically(
  * sidecar looks whether its container has a new cgroup.
  */
 async function tellEvents(
-  datapath: EbpfDatapath,
+  datapath: Datapath,
   reconciler: Reconciler,
   reconcile: () => Promise<ReconcileReport>,
   log: Logger,

@@ -45,7 +45,10 @@ export interface StatusReport {
   pid: number;
   startedAt: string;
   backend: 'ebpf' | 'iptables';
-  cgroup: string;
+  /** Why this backend, for people. */
+  backendReason: string;
+  /** Cgroup that programs are attached to; null with iptables. */
+  cgroup: string | null;
   bpffs: string;
   source: { path: string; manifests: number; rejected: (ErrorReport & { file: string })[] };
   adopted: { links: number; pods: number };

@@ -1,6 +1,6 @@
 /**
- * One agent per set of pins. The lock is an flock on the pin directory itself, so it goes with the process however that
- * ends, and two agents that differ only in their socket still meet.
+ * One agent per set of pins or, with iptables, per run directory. The lock is an flock on the directory itself, so it
+ * goes with the process however that ends, and two agents that differ only in their socket still meet.
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import koffi from 'koffi';
@@ -12,10 +12,10 @@ const LOCK_NB = 4;
 /**
  * Takes the lock, or says who is in the way.
  *
- * @param directory <bpffs>/shunt; must exist
+ * @param directory <bpffs>/shunt, or that of the socket; must exist
  * @throws SHUNT_E_AGENT_RUNNING when another process holds it
  */
-export function lockPins(directory: string): Disposable {
+export function lockDirectory(directory: string): Disposable {
   const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   if (flock(fd, LOCK_EX | LOCK_NB) !== 0) {
     closeSync(fd);

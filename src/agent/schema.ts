@@ -9,23 +9,62 @@ const count = v.pipe(
   v.regex(/^\d+$/),
   v.transform((text) => BigInt(text)),
 );
-const ranges = v.array(v.object({ first: v.number(), last: v.number() }));
+const range = v.object({ first: v.number(), last: v.number() });
+const ranges = v.array(range);
 
 export const ErrorReportSchema = v.looseObject({ code: v.string(), message: v.string(), fix: v.string() });
 export const ErrorAnswer = v.object({ error: ErrorReportSchema });
 
+const texts = v.array(v.string());
+const numbers = v.array(v.number());
+
 const RedirectPolicySchema = v.looseObject({
   mesh: v.string(),
-  identity: v.looseObject({ proxyUids: v.array(v.number()), proxyGids: v.array(v.number()) }),
-  ports: v.looseObject({ outbound: v.number(), inbound: v.number(), tunnel: v.nullable(v.number()) }),
-  loopback: v.looseObject({ selfCallInbound: v.boolean(), passthroughSource: v.boolean() }),
-  outbound: v.looseObject({
-    excludePorts: ranges,
-    includePorts: ranges,
-    excludeCidrs: v.array(v.string()),
-    includeCidrs: v.union([v.literal('*'), v.array(v.string())]),
+  families: v.looseObject({ ip4: v.boolean(), ip6: v.boolean() }),
+  identity: v.looseObject({ proxyUids: numbers, proxyGids: numbers }),
+  exempt: v.looseObject({
+    uids: ranges,
+    includeGids: v.union([v.literal('*'), numbers]),
+    excludeGids: numbers,
+    uidPorts: v.array(
+      v.looseObject({ protocols: v.picklist(['tcp', 'udp', 'both']), ports: ranges, uids: range }),
+    ),
   }),
-  inbound: v.looseObject({ includePorts: v.union([v.literal('*'), ranges]), excludePorts: ranges }),
+  ports: v.looseObject({ outbound: v.number(), inbound: v.number(), tunnel: v.nullable(v.number()) }),
+  loopback: v.looseObject({
+    localhost4: v.string(),
+    application: v.picklist(['bypass-local', 'bypass-localhost', 'capture']),
+    sidecar: v.picklist(['inbound', 'bypass']),
+    passthroughSource: v.boolean(),
+    sidecarLocalhostToPodIp: v.boolean(),
+  }),
+  outbound: v.looseObject({
+    enabled: v.boolean(),
+    excludePorts: ranges,
+    excludePortProtocols: v.picklist(['tcp', 'udp', 'both']),
+    includePorts: ranges,
+    excludeCidrs: texts,
+    includeCidrs: v.union([v.literal('*'), texts]),
+  }),
+  inbound: v.looseObject({
+    enabled: v.boolean(),
+    includePorts: v.union([v.literal('*'), ranges]),
+    excludePorts: ranges,
+    excludeSources: texts,
+  }),
+  interfaces: v.looseObject({
+    exclude: texts,
+    reroute: texts,
+    virtual: v.array(v.looseObject({ name: v.string(), cidr: v.string() })),
+  }),
+  dns: v.looseObject({
+    mode: v.picklist(['off', 'all', 'servers', 'localhost']),
+    servers: texts,
+    target: v.nullable(v.looseObject({ address: v.nullable(v.string()), port: v.number() })),
+    tcp: v.picklist(['capture', 'bypass', 'as-other-tcp']),
+    splitZones: v.boolean(),
+  }),
+  misc: v.looseObject({ dropInvalid: v.boolean() }),
 });
 
 const HeldPodSchema = v.looseObject({
@@ -67,7 +106,8 @@ export const StatusSchema = v.looseObject({
   pid: v.number(),
   startedAt: v.string(),
   backend: v.picklist(['ebpf', 'iptables']),
-  cgroup: v.string(),
+  backendReason: v.string(),
+  cgroup: v.nullable(v.string()),
   bpffs: v.string(),
   source: v.looseObject({
     path: v.string(),

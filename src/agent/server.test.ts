@@ -16,6 +16,7 @@ const STATUS: StatusReport = {
   pid: process.pid,
   startedAt: '2026-01-01T00:00:00Z',
   backend: 'ebpf',
+  backendReason: 'the kernel runs it',
   cgroup: '/sys/fs/cgroup/kubepods',
   bpffs: '/sys/fs/bpf',
   source: { path: '/etc/pods', manifests: 1, rejected: [] },

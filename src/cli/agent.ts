@@ -11,6 +11,7 @@ const DEFAULT_RECONCILE_S = 60;
 const Options = v.object({
   pods: v.optional(v.string()),
   cgroup: v.optional(v.string()),
+  backend: v.picklist(['auto', 'ebpf', 'iptables']),
   compile: v.optional(v.boolean(), false),
   acceleration: v.picklist(['on', 'off']),
   maxPods: v.optional(v.number()),
@@ -21,7 +22,7 @@ const Options = v.object({
 /**
  * Runs the agent until SIGINT or SIGTERM. Its log goes to stdout; everything it pins stays.
  *
- * @throws SHUNT_E_USAGE without --pods, SHUNT_E_CGROUP_REQUIRED, and what runAgent() throws
+ * @throws SHUNT_E_USAGE without --pods, and what runAgent() throws
  */
 export async function agent(context: Context, given: unknown): Promise<undefined> {
   const options = v.parse(Options, given);
@@ -30,13 +31,12 @@ export async function agent(context: Context, given: unknown): Promise<undefined
       fix: 'give a file or directory of Pod manifests with --pods',
     });
   }
-  const cgroup = options.cgroup ?? kubepodsCgroup();
-  if (cgroup === null) throw new ShuntError('SHUNT_E_CGROUP_REQUIRED');
   using stop = new StopSignal();
   await runAgent(
     {
       pods: options.pods,
-      cgroup,
+      backend: options.backend,
+      cgroup: () => options.cgroup ?? kubepodsCgroup() ?? cgroupRequired(),
       bpffs: context.bpffs,
       socket: context.socket,
       compile: options.compile,
@@ -48,4 +48,8 @@ export async function agent(context: Context, given: unknown): Promise<undefined
     createLog(),
     stop.signal,
   );
+}
+
+function cgroupRequired(): never {
+  throw new ShuntError('SHUNT_E_CGROUP_REQUIRED');
 }

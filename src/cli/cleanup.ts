@@ -1,12 +1,14 @@
 import { lstatSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as v from 'valibot';
 import { AgentClient } from '../agent/client.ts';
-import { lockPins } from '../agent/lock.ts';
+import { lockDirectory } from '../agent/lock.ts';
 import { drainAcceleration, type Leftover, removePin, waitClean } from '../datapath/ebpf/cleanup.ts';
 import { findPins, type Pin } from '../datapath/ebpf/pin_tree.ts';
 import { Pins } from '../datapath/ebpf/pins.ts';
 import { errorReport, ShuntError } from '../errors.ts';
+import { heldRules, removeRules } from './cleanup_rules.ts';
 import type { Context } from './context.ts';
 import { EXIT, tellFailure } from './failure.ts';
 import { type Column, renderTable } from './output/table.ts';
@@ -25,7 +27,7 @@ const KERNEL_FREE_MS = 5_000;
 type Answering = 'ours' | 'other' | 'nobody';
 
 interface Removal {
-  kind: Pin['kind'] | 'agent' | 'socket';
+  kind: Pin['kind'] | 'agent' | 'rules' | 'socket';
   path: string;
 }
 
@@ -34,7 +36,10 @@ const REMOVAL_COLUMNS: readonly Column<Removal>[] = [
   { head: 'PATH', cell: ({ path }) => path },
 ];
 
-const LEFTOVER_COLUMNS: readonly Column<Leftover>[] = [
+/** What is left in the kernel, or a network namespace with our rules. */
+type Left = Omit<Leftover, 'kind'> & { kind: Leftover['kind'] | 'rules' };
+
+const LEFTOVER_COLUMNS: readonly Column<Left>[] = [
   { head: 'KIND', cell: ({ kind }) => kind },
   { head: 'ID', cell: ({ id }) => id },
   { head: 'NAME', cell: ({ name }) => name },
@@ -42,7 +47,7 @@ const LEFTOVER_COLUMNS: readonly Column<Leftover>[] = [
 ];
 
 /**
- * Stops the agent and removes every pin; or lists that (--dry-run); or proves that nothing is left (--verify).
+ * Stops the agent and removes every pin and rule; or lists that (--dry-run); or proves that nothing is left (--verify).
  *
  * @throws SHUNT_E_USAGE, SHUNT_E_AGENT_STAYS
  */
@@ -58,7 +63,9 @@ export async function cleanup(context: Context, given: unknown): Promise<number>
 
 function planned(context: Context, answering: Answering): Removal[] {
   const agent: Removal[] = answering === 'ours' ? [{ kind: 'agent', path: context.socket }] : [];
-  return [...agent, ...findPins(context.bpffs), ...(answering === 'nobody' ? staleSocket(context) : [])];
+  const rules = answering === 'other' ? [] : heldRules(context.socket);
+  const stale = answering === 'nobody' ? staleSocket(context) : [];
+  return [...agent, ...rules, ...findPins(context.bpffs), ...stale];
 }
 
 async function removeAll(context: Context, answering: Answering): Promise<Removal[]> {
@@ -68,9 +75,14 @@ async function removeAll(context: Context, answering: Answering): Promise<Remova
     await new AgentClient(context.socket).stop();
     removals.push({ kind: 'agent', path: context.socket });
   }
+  const wait = answering === 'ours' ? AGENT_STOP_MS : AGENT_GONE_MS;
+  if (answering !== 'other' && heldRules(context.socket).length > 0) {
+    using _lock = await waitForLock(dirname(context.socket), wait);
+    removals.push(...(await removeRules(context.socket)));
+  }
   if (lstatSync(root, { throwIfNoEntry: false }) !== undefined) {
     // Held to the end, so that no agent starts on pins that are being taken away.
-    using _lock = await waitForLock(root, answering === 'ours' ? AGENT_STOP_MS : AGENT_GONE_MS);
+    using _lock = await waitForLock(root, wait);
     await drain(context);
     const pins = findPins(context.bpffs);
     for (const pin of pins) removePin(pin);
@@ -114,7 +126,7 @@ async function waitForLock(root: string, timeoutMs: number): Promise<Disposable>
   const end = performance.now() + timeoutMs;
   for (;;) {
     try {
-      return lockPins(root);
+      return lockDirectory(root);
     } catch (cause) {
       if (!(cause instanceof ShuntError) || cause.code !== 'SHUNT_E_AGENT_RUNNING') throw cause;
       if (performance.now() > end) throw stays(root, timeoutMs === AGENT_STOP_MS, cause);
@@ -151,14 +163,17 @@ async function tellRemovals(context: Context, removals: Removal[], dryRun: boole
 }
 
 async function verifyClean(context: Context): Promise<number> {
-  const left = await waitClean(context.bpffs, KERNEL_FREE_MS);
+  const left: Left[] = [
+    ...heldRules(context.socket).map(({ kind, path }) => ({ kind, id: null, name: path, heldBy: [] })),
+    ...(await waitClean(context.bpffs, KERNEL_FREE_MS)),
+  ];
   const clean = left.length === 0;
   await write(context.io, context.format, {
     data: { clean, left },
     names: () => left.map(({ kind, id, name }) => `${kind}/${id ?? name}`),
     text: (look) =>
       clean
-        ? 'clean: no program, map, link or pin of Shunt is left\n'
+        ? 'clean: no program, map, link, pin or rule of Shunt is left\n'
         : renderTable(LEFTOVER_COLUMNS, left, look),
   });
   if (clean) return EXIT.ok;

@@ -4,6 +4,7 @@ import { runDemo } from './demo/demo.ts';
 
 const Options = v.object({
   sidecar: v.optional(v.picklist(['envoy', 'haproxy'])),
+  backend: v.optional(v.picklist(['ebpf', 'iptables']), 'ebpf'),
   keep: v.optional(v.boolean(), false),
   latency: v.optional(v.boolean(), true),
 });

@@ -10,7 +10,7 @@ import { type TestBpffs, testBpffs } from '../../test/fixtures/bpffs.ts';
 import { type CliResult, runCli } from '../../test/fixtures/cli.ts';
 import { type TestCgroup, testCgroup } from '../../test/fixtures/kernel.ts';
 import type { StatusReport } from '../agent/api.ts';
-import { lockPins } from '../agent/lock.ts';
+import { lockDirectory } from '../agent/lock.ts';
 import { serveApi } from '../agent/server.ts';
 import { builtObjects } from '../datapath/ebpf/compile.ts';
 import { PodFlags } from '../datapath/ebpf/gen/objects.ts';
@@ -25,6 +25,7 @@ const STATUS: StatusReport = {
   pid: process.pid,
   startedAt: '2026-01-01T00:00:00Z',
   backend: 'ebpf',
+  backendReason: 'the kernel runs it',
   cgroup: '/x',
   bpffs: '/x',
   source: { path: '/x', manifests: 0, rejected: [] },
@@ -206,7 +207,7 @@ describe('commands without an agent', () => {
   });
 
   it('cleanup touches nothing while a process that does not answer holds the pins', async () => {
-    using _lock = lockPins(pins.root);
+    using _lock = lockDirectory(pins.root);
     const { code, stderr } = await run('cleanup');
     assert.equal(code, 1);
     assert.match(stderr, /\[SHUNT_E_AGENT_STAYS\]\nfix: name its socket with --socket/);
@@ -220,7 +221,7 @@ describe('commands without an agent', () => {
   async function withAgent(of: string, work: () => Promise<void>): Promise<void> {
     const stop = new AbortController();
     using lock = new DisposableStack();
-    if (of === bpffs.path) lock.use(lockPins(pins.root));
+    if (of === bpffs.path) lock.use(lockDirectory(pins.root));
     const unused = () => assert.fail('cleanup asks for nothing else');
     await using _server = await serveApi({
       socket,

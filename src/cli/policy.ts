@@ -41,8 +41,9 @@ const HEAD: readonly Field<PolicyAnswer>[] = [
   },
 ];
 const REASON: readonly Field<PolicyAnswer>[] = [{ label: 'Reason', value: ({ reason }) => reason }];
-const POLICY: readonly Field<PolicyAnswer>[] = POLICY_FIELDS.map(({ label, value }) => ({
+const POLICY: readonly Field<PolicyAnswer>[] = POLICY_FIELDS.map(({ label, value, wide = false }) => ({
   label,
+  wide,
   value: ({ policy }) => (policy === null ? null : value(policy)),
 }));
 const SIDECAR: readonly Field<PolicyAnswer>[] = [
@@ -98,7 +99,8 @@ async function ofFile(file: string): Promise<PolicyAnswer[]> {
   return answers;
 }
 
-async function readManifests(file: string): Promise<string> {
+/** @param file path, or `-` for stdin; @throws SHUNT_E_FILE */
+export async function readManifests(file: string): Promise<string> {
   try {
     return file === '-' ? await readAll(process.stdin) : readFileSync(file, 'utf8');
   } catch (cause) {

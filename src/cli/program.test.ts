@@ -10,7 +10,7 @@ import { CLI, runCli } from '../../test/fixtures/cli.ts';
 import type { PodReport, StatusReport } from '../agent/api.ts';
 import { type ApiServer, serveApi } from '../agent/server.ts';
 import { ShuntError } from '../errors.ts';
-import type { RedirectPolicy } from '../policy/policy.ts';
+import { basePolicy, type RedirectPolicy } from '../policy/policy.ts';
 
 const NOWHERE = ['--socket', '/nonexistent/agent.sock', '--bpffs', '/nonexistent'];
 
@@ -46,7 +46,8 @@ describe('the command line', () => {
       [['map', 'dump', 'a', 'b'], /too many arguments/],
       [['status', '-o', 'xml'], /'xml' is invalid/],
       [['agent', '--pods', 'x', '--max-pods', '0'], /whole number from 1/],
-      [['agent', '--pods', 'x', '--backend', 'iptables'], /'iptables' is invalid/],
+      [['agent', '--pods', 'x', '--backend', 'nft'], /'nft' is invalid/],
+      [['iptables', 'render'], /'-f, --file <file>' not specified/],
       [['agent'], /--pods is needed/],
       [['policy', 'show'], /give either a pod or a file/],
       [['cleanup', '--verify', '--dry-run'], /exclude each other/],
@@ -209,7 +210,7 @@ describe('commands that ask the agent', () => {
       const { code, stdout } = await ask('pod', 'get', name);
       assert.equal(code, 0);
       assert.match(stdout, /^Sidecar told by: {3}cgroup$/m);
-      assert.match(stdout, /^Outbound ports excluded: {3}8080,9000-9010$/m);
+      assert.match(stdout, /^Outbound ports excluded: +8080,9000-9010$/m);
       assert.match(stdout, /^outboundRedirected {3}9007199254740993$/m);
     }
   });
@@ -321,6 +322,7 @@ const STATUS: StatusReport = {
   pid: 42,
   startedAt: '2026-01-01T00:00:00Z',
   backend: 'ebpf',
+  backendReason: 'the kernel runs it',
   cgroup: '/sys/fs/cgroup/kubepods',
   bpffs: '/sys/fs/bpf',
   source: {
@@ -336,21 +338,20 @@ const STATUS: StatusReport = {
   maps: [{ name: 'pods', type: 'hash', entries: 1, capacity: 4096 }],
 };
 
+const base = basePolicy(
+  'istio',
+  { proxyUids: [1337], proxyGids: [1337] },
+  { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
+);
 const istioPolicy: RedirectPolicy = {
-  mesh: 'istio',
-  identity: { proxyUids: [1337], proxyGids: [1337] },
-  ports: { outbound: 15001, inbound: 15006, tunnel: 15008 },
-  loopback: { selfCallInbound: true, passthroughSource: true },
+  ...base,
   outbound: {
+    ...base.outbound,
     excludePorts: [
       { first: 8080, last: 8080 },
       { first: 9000, last: 9010 },
     ],
-    includePorts: [],
-    excludeCidrs: [],
-    includeCidrs: '*',
   },
-  inbound: { includePorts: '*', excludePorts: [] },
 };
 
 const NO_POD = {

@@ -69,6 +69,9 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .command('demo')
     .description('two pods with real sidecars, here, now: redirection, original destinations, latency')
     .addOption(new Option('--sidecar <proxy>', 'which proxy to run').choices(['envoy', 'haproxy']))
+    .addOption(
+      new Option('--backend <name>', 'how to redirect').choices(['ebpf', 'iptables']).default('ebpf'),
+    )
     .option('--keep', 'leave it running and print commands to try')
     .option('--no-latency', 'leave out the comparison with iptables')
     .action(does(async (context, _, options) => (await import('./demo.ts')).demo(context, options)));
@@ -77,7 +80,9 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .description('enroll the pods of this node and keep them enrolled')
     .option('--pods <path>', 'file or directory of Pod manifests, watched')
     .option('--cgroup <path>', 'cgroup2 directory above all pods (default: kubepods, where it exists)')
-    .addOption(new Option('--backend <name>', 'how to redirect').choices(['auto', 'ebpf']).default('auto'))
+    .addOption(
+      new Option('--backend <name>', 'how to redirect').choices(['auto', 'ebpf', 'iptables']).default('auto'),
+    )
     .option('--compile', "build the eBPF programs with this node's clang first")
     .addOption(
       new Option('--acceleration <state>', 'short-circuit sockets').choices(['on', 'off']).default('on'),
@@ -124,6 +129,33 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
       does(async (context, args, options) =>
         (await import('./policy.ts')).showPolicy(context, args, options),
       ),
+    );
+
+  program
+    .command('explain')
+    .argument('[pod]', 'name or namespace/name of a pod that the agent knows')
+    .option('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
+    .option('--to <ip:port>', 'where a process of the pod connects to')
+    .option('--uid <uid>', 'of that process')
+    .option('--gid <gid>', 'of that process (default: as its uid)')
+    .option('--from <ip>', 'source: bound by the process, or of the peer with --inbound')
+    .option('--udp', 'UDP in place of TCP')
+    .option('--inbound', 'a connection that comes to the pod')
+    .option('--port <n>', 'which port it comes to, with --inbound')
+    .description('what becomes of one connection, and by which rule')
+    .action(
+      does(async (context, args, options) => (await import('./explain.ts')).explain(context, args, options)),
+    );
+
+  program
+    .command('iptables')
+    .description('the iptables backend')
+    .command('render')
+    .requiredOption('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
+    .addOption(new Option('--family <family>', 'only one address family').choices(['ipv4', 'ipv6']))
+    .description("the iptables-restore documents of a pod's policy; applies nothing")
+    .action(
+      does(async (context, _, options) => (await import('./iptables.ts')).renderIptables(context, options)),
     );
 
   const map = program.command('map').description('pinned maps, decoded; works with no agent running');

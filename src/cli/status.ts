@@ -31,9 +31,9 @@ const FIELDS: readonly Field<RunningStatus>[] = [
     tone: () => 'good',
   },
   { label: 'Version', value: (status) => status.version },
-  { label: 'Backend', value: (status) => status.backend },
+  { label: 'Backend', value: (status) => `${status.backend} (${status.backendReason})` },
   { label: 'Cgroup', value: (status) => status.cgroup },
-  { label: 'Pins', value: (status) => `${status.bpffs}/shunt` },
+  { label: 'Pins', value: (status) => (status.backend === 'ebpf' ? `${status.bpffs}/shunt` : null) },
   { label: 'Source', value: ({ source }) => `${source.path} (${count(source.manifests, 'manifest')})` },
   {
     label: 'Pods',

@@ -36,7 +36,7 @@ const LEAST_PRIVILEGE = {
 /** A Pod as Istio's injector leaves it in CNI mode, with the annotations that tell Shunt where it lives. */
 export function podManifest(options: ManifestOptions): object {
   const { name, namespace = 'default', nativeSidecar = true } = options;
-  const proxy = sidecarContainer(name);
+  const proxy = sidecarContainer(name, options.podIPs.length > 1);
   const native = { ...proxy, restartPolicy: 'Always' };
   return {
     apiVersion: 'v1',
@@ -115,7 +115,7 @@ function validationContainer(): object {
   };
 }
 
-function sidecarContainer(pod: string): object {
+function sidecarContainer(pod: string, dualStack: boolean): object {
   return {
     name: SIDECAR_CONTAINER,
     image: 'istio/proxyv2:1.27.0',
@@ -134,6 +134,8 @@ function sidecarContainer(pod: string): object {
       { name: 'INSTANCE_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } },
       { name: 'ISTIO_META_INTERCEPTION_MODE', value: 'REDIRECT' },
       { name: 'ISTIO_META_WORKLOAD_NAME', value: pod },
+      // Without it Istio captures the first family of the pod alone.
+      ...(dualStack ? [{ name: 'ISTIO_DUAL_STACK', value: 'true' }] : []),
     ],
     ports: [{ containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' }],
     securityContext: LEAST_PRIVILEGE,

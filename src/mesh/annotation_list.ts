@@ -3,8 +3,9 @@
  * nothing: no text of a pod goes any further.
  */
 import { canonicalCidr } from '../policy/cidr.ts';
-import type { PortRange } from '../policy/policy.ts';
+import type { IdRange, PortRange } from '../policy/policy.ts';
 import { MAX_PORT } from '../policy/port_range.ts';
+import { isInterfaceName } from '../policy/validate.ts';
 
 /** What was read, or what is wrong with the first element that could not be. */
 export type Parsed<T> = { ok: true; value: T } | { ok: false; problem: string };
@@ -33,6 +34,38 @@ export function parsePortList(text: string, rules: ListRules = {}): Parsed<PortR
   });
 }
 
+/**
+ * A port, or two with one of the separators between them.
+ *
+ * @param separators `-`, `:` or both
+ */
+export function parsePortRange(text: string, separators: string): Parsed<PortRange> {
+  const at = [...text].findIndex((character) => separators.includes(character));
+  const first = parsePort(at === -1 ? text : text.slice(0, at));
+  const last = at === -1 ? first : parsePort(text.slice(at + 1));
+  if (!first.ok || !last.ok || first.value > last.value) {
+    return refuse(text, `a port or a range such as 80${separators[0]}90`);
+  }
+  return { ok: true, value: { first: first.value, last: last.value } };
+}
+
+/** A CIDR, or an address alone, which is the block of that address. */
+export function parseCidrOrAddress(text: string): Parsed<string> {
+  const alone = text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`;
+  const cidr = canonicalCidr(alone);
+  return cidr === null ? refuse(text, 'an address or a CIDR') : { ok: true, value: cidr };
+}
+
+/** A uid, or two with `-` between them. */
+export function parseIdRange(text: string): Parsed<IdRange> {
+  const [first = '', last = first, ...more] = text.split('-');
+  const ids = [first, last].map((part) => (NUMBER.test(part) ? Number(part) : Number.NaN));
+  const [low = Number.NaN, high = Number.NaN] = ids;
+  if (more.length > 0 || !(low <= high) || high >= 0xffff_ffff)
+    return refuse(text, 'a numeric id or a range of them');
+  return { ok: true, value: { first: low, last: high } };
+}
+
 /** Comma-separated CIDRs, whose prefix length is required. An empty text is an empty list. */
 export function parseCidrList(text: string, rules: ListRules = {}): Parsed<string[]> {
   return parseList(text, rules, (element) => {
@@ -52,7 +85,7 @@ export function parseIdList(text: string, rules: ListRules = {}): Parsed<number[
 /** Comma-separated names of network interfaces (IFNAMSIZ less its NUL: 15 characters). */
 export function parseInterfaceList(text: string, rules: ListRules = {}): Parsed<string[]> {
   return parseList(text, rules, (element) =>
-    /^[^\s/]{1,15}$/.test(element)
+    isInterfaceName(element)
       ? { ok: true, value: element }
       : refuse(element, 'the name of a network interface'),
   );
@@ -80,7 +113,8 @@ export function parseList<T>(
   return { ok: true, value: values };
 }
 
-function refuse(text: string, wanted: string): { ok: false; problem: string } {
+/** @returns that the text is not what was wanted, quoted and short */
+export function refuse(text: string, wanted: string): { ok: false; problem: string } {
   return { ok: false, problem: `${quote(text)} is not ${wanted}` };
 }
 

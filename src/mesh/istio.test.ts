@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseManifest } from '../pod/manifest.ts';
 import type { PodObject } from '../pod/workload.ts';
-import type { RedirectPolicy } from '../policy/policy.ts';
+import { basePolicy, type RedirectPolicy } from '../policy/policy.ts';
 import { policyProblems } from '../policy/validate.ts';
 import { istio } from './istio.ts';
 import type { PolicyNote, Recognition } from './profile.ts';
@@ -29,20 +29,25 @@ const ports = (...list: number[]) => list.map((port) => ({ first: port, last: po
 /** 15020 and 15021 are neighbours, so a normal policy holds them as one range. */
 const INIT_EXCLUDED = [{ first: 15_020, last: 15_021 }, ...ports(15_090)];
 
+const BASE = basePolicy(
+  'istio',
+  { proxyUids: [1337], proxyGids: [1337] },
+  { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
+);
+/** The fixtures' pods have an IPv4 address alone, but for one. */
 const INIT_DEFAULT: RedirectPolicy = {
-  mesh: 'istio',
-  identity: { proxyUids: [1337], proxyGids: [1337] },
-  ports: { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
-  loopback: { selfCallInbound: true, passthroughSource: true },
-  outbound: { excludePorts: [], includePorts: [], excludeCidrs: [], includeCidrs: '*' },
-  inbound: { includePorts: '*', excludePorts: INIT_EXCLUDED },
+  ...BASE,
+  families: { ip4: true, ip6: false },
+  outbound: { ...BASE.outbound, excludePortProtocols: 'both' },
+  inbound: { ...BASE.inbound, excludePorts: INIT_EXCLUDED },
 };
 const CNI_DEFAULT: RedirectPolicy = {
   ...INIT_DEFAULT,
   outbound: { ...INIT_DEFAULT.outbound, excludePorts: ports(15_020) },
 };
+const DNS = { target: { address: null, port: 15_053 }, tcp: 'capture', splitZones: true } as const;
 
-type Sections = { [K in keyof RedirectPolicy]?: Partial<RedirectPolicy[K]> };
+type Sections = { [K in Exclude<keyof RedirectPolicy, 'mesh'>]?: Partial<RedirectPolicy[K]> };
 
 const REDIRECTED: [name: string, base: RedirectPolicy, differences: Sections][] = [
   ['cni-native', CNI_DEFAULT, {}],
@@ -81,7 +86,17 @@ const REDIRECTED: [name: string, base: RedirectPolicy, differences: Sections][] 
       inbound: { includePorts: ports(80, 443), excludePorts: [] },
     },
   ],
-  ['init-dns-and-groups', INIT_DEFAULT, {}],
+  [
+    'init-dns-and-groups',
+    INIT_DEFAULT,
+    {
+      dns: { ...DNS, mode: 'servers' },
+      exempt: { includeGids: [0, 1000], excludeGids: [2000] },
+      loopback: { localhost4: '127.0.0.0/8' },
+      interfaces: { exclude: ['eth1'], reroute: ['kubevirt0'] },
+      misc: { dropInvalid: true },
+    },
+  ],
   [
     'cni-lists',
     CNI_DEFAULT,
@@ -103,9 +118,16 @@ const REDIRECTED: [name: string, base: RedirectPolicy, differences: Sections][] 
   ],
   ['cni-openshift', CNI_DEFAULT, { identity: { proxyUids: [1_000_680_001], proxyGids: [1_000_680_002] } }],
   ['cni-proxy-root', CNI_DEFAULT, {}],
-  ['cni-dual-stack', CNI_DEFAULT, { outbound: { excludeCidrs: ['169.254.169.254/32', 'fd00:10:96::/112'] } }],
-  ['cni-dns-capture', CNI_DEFAULT, {}],
-  ['cni-interfaces', CNI_DEFAULT, {}],
+  [
+    'cni-dual-stack',
+    CNI_DEFAULT,
+    {
+      families: { ip6: true },
+      outbound: { excludeCidrs: ['169.254.169.254/32', 'fd00:10:96::/112'] },
+    },
+  ],
+  ['cni-dns-capture', CNI_DEFAULT, { dns: { ...DNS, mode: 'all' } }],
+  ['cni-interfaces', CNI_DEFAULT, { interfaces: { exclude: ['net1', 'net2'], reroute: ['k6t-eth0'] } }],
   ['shunt-annotations', CNI_DEFAULT, {}],
 ];
 
@@ -119,7 +141,7 @@ const NOTED: Record<string, string[]> = {
     'env INVALID_DROP',
     'env ISTIO_OUTBOUND_OWNER_GROUPS',
     'env ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE',
-    'env ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR',
+    'env ISTIO_META_DNS_CAPTURE',
   ],
   'shunt-annotations': ['shunt.dev/redirect', 'shunt.dev/acceleration'],
 };
@@ -207,7 +229,8 @@ for (const [name, notes] of REJECTED) {
 
 test('every fixture is in one of the tables', () => {
   const named = [...REDIRECTED, ...LEFT, ...REJECTED].map(([name]) => `${name}.yaml`);
-  assert.deepEqual(readdirSync(FIXTURES).sort(), named.sort());
+  const pods = readdirSync(FIXTURES).filter((name) => name.endsWith('.yaml'));
+  assert.deepEqual(pods.sort(), named.sort());
 });
 
 function annotationsOf(notes: PolicyNote[]): string[] {
@@ -215,14 +238,11 @@ function annotationsOf(notes: PolicyNote[]): string[] {
 }
 
 function merged(base: RedirectPolicy, differences: Sections): RedirectPolicy {
-  return {
-    mesh: base.mesh,
-    identity: { ...base.identity, ...differences.identity },
-    ports: { ...base.ports, ...differences.ports },
-    loopback: { ...base.loopback, ...differences.loopback },
-    outbound: { ...base.outbound, ...differences.outbound },
-    inbound: { ...base.inbound, ...differences.inbound },
-  };
+  const sections = Object.entries(differences).map(([key, fields]) => [
+    key,
+    { ...Object(base[key as keyof Sections]), ...Object(fields) },
+  ]);
+  return { ...base, ...Object.fromEntries(sections) };
 }
 
 /** The CNI-mode pod with one annotation. */
@@ -447,4 +467,77 @@ test('whatever annotations and arguments hold, a pod is taken with a valid polic
     ),
     { numRuns: 1000 },
   );
+});
+
+const FAMILIES: [podIPs: string[], dualStack: string | null, ip6: boolean][] = [
+  [[], null, true],
+  [['10.0.0.1'], null, false],
+  [['fd00::1'], null, true],
+  [['10.0.0.1', 'fd00::1'], null, false],
+  [['fd00::1', '10.0.0.1'], null, true],
+  [['10.0.0.1', 'fd00::1'], 'true', true],
+  [['10.0.0.1', 'fd00::1'], 'maybe', false],
+  [['10.0.0.1'], 'true', false],
+];
+for (const [podIPs, dualStack, ip6] of FAMILIES) {
+  test(`addresses ${podIPs.join(' ') || '(none yet)'}, dual stack ${dualStack}: IPv6 ${ip6 ? 'is' : 'is not'} captured`, () => {
+    const pod = fixture('cni-ordinary');
+    pod.status.podIPs = podIPs;
+    const proxy = pod.spec.containers.find(({ name }) => name === 'istio-proxy');
+    assert.ok(proxy);
+    if (dualStack !== null) proxy.env.ISTIO_DUAL_STACK = dualStack;
+    const recognition = recognise(pod);
+    assert.ok(recognition.kind === 'redirect');
+    assert.deepEqual(recognition.policy.families, { ip4: true, ip6 });
+    assert.equal(recognition.notes.length, dualStack === 'maybe' ? 1 : 0);
+  });
+}
+
+const ENVIRONMENT: [name: string, value: string, kind: string][] = [
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', '*', 'redirect'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', '0, 1000', 'redirect'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', 'java', 'reject'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', Array.from({ length: 64 }, (_, i) => i).join(), 'redirect'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS', Array.from({ length: 65 }, (_, i) => i).join(), 'reject'],
+  ['ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE', '$(id)', 'reject'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '127.0.0.0/8', 'redirect'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '127.0.0.0/7', 'reject'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '10.0.0.0/8', 'reject'],
+  ['ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR', '127.0.0.1', 'reject'],
+];
+for (const [name, value, kind] of ENVIRONMENT) {
+  test(`${name}=${value.slice(0, 20)} of istio-init: ${kind}, and no matter in CNI mode`, () => {
+    for (const [fixtureName, expected] of [
+      ['init-ordinary', kind],
+      ['cni-native', 'redirect'],
+    ] as const) {
+      const pod = fixture(fixtureName);
+      for (const container of pod.spec.initContainers) container.env[name] = value;
+      assert.equal(recognise(pod).kind, expected);
+    }
+  });
+}
+
+test('an include list that names loopback lets only localhost itself pass', () => {
+  for (const [cidrs, application] of [
+    ['10.0.0.0/8', 'bypass-local'],
+    ['10.0.0.0/8,127.0.0.0/8', 'bypass-localhost'],
+    ['::1/128', 'bypass-localhost'],
+    ['*', 'bypass-local'],
+  ] as const) {
+    const recognition = annotated(`${T}/includeOutboundIPRanges`, cidrs);
+    assert.ok(recognition.kind === 'redirect');
+    assert.equal(recognition.policy.loopback.application, application, cidrs);
+  }
+});
+
+test('in init mode queries go by the servers of the settings, or all with CAPTURE_ALL_DNS', () => {
+  const pod = fixture('init-dns-and-groups');
+  const known = recognise(pod, undefined, { settings: { nameservers: ['10.96.0.10'] } });
+  assert.ok(known.kind === 'redirect');
+  assert.deepEqual(known.policy.dns.servers, ['10.96.0.10']);
+  for (const container of pod.spec.initContainers) container.env.CAPTURE_ALL_DNS = 'true';
+  const all = recognise(pod);
+  assert.ok(all.kind === 'redirect');
+  assert.equal(all.policy.dns.mode, 'all');
 });

@@ -10,7 +10,7 @@ import type { ContainerSpec, PodObject } from '../pod/workload.ts';
 import { clip, parseGoBool } from './annotation_list.ts';
 import { parseIptablesArgs } from './istio_iptables_args.ts';
 import { istioPolicy } from './istio_policy.ts';
-import type { MeshProfile, PolicyNote, Recognition } from './profile.ts';
+import type { MeshProfile, PolicyNote, ProfileContext, Recognition } from './profile.ts';
 import { accelerationWanted } from './shunt_annotation.ts';
 
 const PROXY = 'istio-proxy';
@@ -24,7 +24,7 @@ const EXCLUDED_NAMESPACES = ['kube-system'];
 
 export const istio: MeshProfile = { name: 'istio', recognise: recogniseIstio };
 
-function recogniseIstio(pod: PodObject): Recognition | null {
+function recogniseIstio(pod: PodObject, context: ProfileContext = {}): Recognition | null {
   const containers = [...pod.spec.initContainers, ...pod.spec.containers];
   const proxy = containers.find(({ name }) => name === PROXY);
   const init = containers.find(({ name }) => name === INIT) ?? null;
@@ -39,7 +39,7 @@ function recogniseIstio(pod: PodObject): Recognition | null {
   if (mode.note !== null) return { kind: 'reject', notes: [mode.note] };
   if (mode.reason !== null) return leave(mode.reason);
 
-  const outcome = istioPolicy(pod, proxy, init);
+  const outcome = istioPolicy(pod, proxy, init, context);
   if (outcome.policy === null) return { kind: 'reject', notes: outcome.notes };
   const { acceleration, notes } = accelerationWanted(pod);
   return {

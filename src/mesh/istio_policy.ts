@@ -1,24 +1,37 @@
 /** The policy of a pod that Istio captures, from the arguments of its init container or from its annotations. */
 import type { ContainerSpec, PodObject } from '../pod/workload.ts';
+import { addressFamily, parseAddress } from '../policy/address.ts';
+import { isLoopbackCidr, parseCidr } from '../policy/cidr.ts';
 import { normalPolicy } from '../policy/json.ts';
-import type { PortRange, RedirectPolicy } from '../policy/policy.ts';
+import { basePolicy, type PortRange, type RedirectPolicy } from '../policy/policy.ts';
 import { policyProblems } from '../policy/validate.ts';
 import {
   clip,
   type ListRules,
   type Parsed,
   parseCidrList,
+  parseGoBool,
   parseIdList,
   parseInterfaceList,
   parsePort,
   parsePortList,
 } from './annotation_list.ts';
 import { type GivenOption, type IptablesOption, parseIptablesArgs } from './istio_iptables_args.ts';
-import { unsupportedSettings } from './istio_unsupported.ts';
-import type { PolicyNote } from './profile.ts';
+import { environment, istioNotes } from './istio_notes.ts';
+import type { PolicyNote, ProfileContext } from './profile.ts';
 
 const STATUS_PORT = 'status.sidecar.istio.io/port';
 const EXCLUDE_INTERFACES = 'traffic.sidecar.istio.io/excludeInterfaces';
+/** The first that is there decides; the second is its deprecated name. */
+const REROUTE_INTERFACES = [
+  'istio.io/reroute-virtual-interfaces',
+  'traffic.sidecar.istio.io/kubevirtInterfaces',
+] as const;
+const OWNER_GROUPS = 'ISTIO_OUTBOUND_OWNER_GROUPS';
+const LOOPBACK_CIDR = 'ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR';
+/** istio-iptables refuses a longer list, because each is a rule. */
+const MAX_OWNER_GROUPS = 64;
+const DNS_PORT = 15_053;
 const DEFAULT_STATUS_PORT = '15020';
 const DEFAULT_ID = 1337;
 /** 15001 and 15006 are fixed in CNI mode; HBONE's 15008 is not told to the plugin either. */
@@ -64,32 +77,49 @@ export interface PolicyOutcome {
  * @param proxy the pod's istio-proxy
  * @param init its istio-init, or null in CNI mode
  */
-export function istioPolicy(pod: PodObject, proxy: ContainerSpec, init: ContainerSpec | null): PolicyOutcome {
+export function istioPolicy(
+  pod: PodObject,
+  proxy: ContainerSpec,
+  init: ContainerSpec | null,
+  context: ProfileContext = {},
+): PolicyOutcome {
   const reading = new Reading(pod, init);
   const includeInbound = reading.ports('includeInboundPorts');
   const excludeInbound = reading.excludedInbound();
+  const includeCidrs = reading.cidrs('includeOutboundIPRanges');
+  const base = basePolicy('istio', reading.identity(proxy), {
+    outbound: reading.port('outboundPort'),
+    inbound: reading.port('inboundPort'),
+    tunnel: reading.port('tunnelPort'),
+  });
   const policy = normalPolicy({
-    mesh: 'istio',
-    identity: reading.identity(proxy),
-    ports: {
-      outbound: reading.port('outboundPort'),
-      inbound: reading.port('inboundPort'),
-      tunnel: reading.port('tunnelPort'),
+    ...base,
+    families: families(pod, proxy),
+    exempt: { ...base.exempt, ...reading.ownerGroups() },
+    loopback: {
+      ...base.loopback,
+      localhost4: reading.localhost4(),
+      // An include list that names loopback takes the rule for `-o lo` away; the one for localhost stays.
+      application: listed(includeCidrs).some(isLoopbackText) ? 'bypass-localhost' : 'bypass-local',
     },
-    loopback: { selfCallInbound: true, passthroughSource: true },
     outbound: {
+      ...base.outbound,
       excludePorts: listed(reading.ports('excludeOutboundPorts')),
+      excludePortProtocols: 'both',
       includePorts: listed(reading.ports('includeOutboundPorts')),
       excludeCidrs: listed(reading.cidrs('excludeOutboundIPRanges')),
-      includeCidrs: reading.cidrs('includeOutboundIPRanges'),
+      includeCidrs,
     },
     inbound: {
+      ...base.inbound,
       includePorts: includeInbound,
       // With a list of ports to capture, Istio does not look at the exclusions.
       excludePorts: includeInbound === '*' ? excludeInbound : [],
     },
+    interfaces: { ...base.interfaces, ...reading.interfaces() },
+    dns: istioDns(proxy, init, context),
+    misc: { dropInvalid: parseGoBool(environment(proxy, init).INVALID_DROP ?? '') === true },
   });
-  reading.checkInterfaces();
   if (reading.rejected.length > 0) return { policy: null, notes: reading.rejected };
   const problems = policyProblems(policy).map((message) => ({
     annotation: 'istio-init',
@@ -97,7 +127,48 @@ export function istioPolicy(pod: PodObject, proxy: ContainerSpec, init: Containe
     message,
   }));
   if (problems.length > 0) return { policy: null, notes: problems };
-  return { policy, notes: unsupportedSettings(pod, proxy, init) };
+  return { policy, notes: istioNotes(pod, proxy, init, policy) };
+}
+
+/** Rules of IPv6 follow the pod's first address, or any in a mesh of two families; those of IPv4 are always there. */
+function families(pod: PodObject, proxy: ContainerSpec): RedirectPolicy['families'] {
+  const all = pod.status.podIPs.map((ip) => addressFamilyOf(ip));
+  // Before the pod has an address nobody knows; the backend captures what the pod turns out to have.
+  if (all.length === 0) return { ip4: true, ip6: true };
+  const dualStack = parseGoBool(proxy.env.ISTIO_DUAL_STACK ?? '') === true;
+  return { ip4: true, ip6: dualStack ? all.includes(6) : all[0] === 6 };
+}
+
+function addressFamilyOf(ip: string): 4 | 6 | null {
+  const bytes = parseAddress(ip);
+  return bytes === null ? null : addressFamily(bytes);
+}
+
+/**
+ * In CNI mode every query. In init mode those to the servers of the pod's resolv.conf, which is not on the Pod object:
+ * the settings say what the node's pods have in it.
+ */
+function istioDns(
+  proxy: ContainerSpec,
+  init: ContainerSpec | null,
+  { settings }: ProfileContext,
+): RedirectPolicy['dns'] {
+  const env = environment(proxy, init);
+  const off = { mode: 'off', servers: [], target: null, tcp: 'as-other-tcp', splitZones: false } as const;
+  if (parseGoBool(env.ISTIO_META_DNS_CAPTURE ?? '') !== true) return { ...off, servers: [] };
+  const all = init === null || parseGoBool(env.CAPTURE_ALL_DNS ?? '') === true;
+  return {
+    mode: all ? 'all' : 'servers',
+    servers: all ? [] : [...(settings?.nameservers ?? [])],
+    target: { address: null, port: DNS_PORT },
+    tcp: 'capture',
+    splitZones: true,
+  };
+}
+
+function isLoopbackText(text: string): boolean {
+  const cidr = parseCidr(text);
+  return cidr !== null && isLoopbackCidr(cidr);
 }
 
 /** Reads a pod's settings one by one and gathers what Istio would refuse. */
@@ -107,7 +178,10 @@ class Reading {
   /** Null in CNI mode, where no argument counts. */
   readonly #options: Map<IptablesOption, GivenOption> | null;
 
+  readonly #init: ContainerSpec | null;
+
   constructor(pod: PodObject, init: ContainerSpec | null) {
+    this.#init = init;
     this.#annotations = pod.metadata.annotations;
     this.#options = init === null ? null : parseIptablesArgs(init.args);
   }
@@ -129,10 +203,54 @@ class Reading {
     return [...list, ...[...INIT_EXCLUDED_INBOUND, ...statusPort].map(single)];
   }
 
-  /** Refused when bad, though a good list is not followed yet (istio_unsupported.ts). */
-  checkInterfaces(): void {
-    const text = this.#annotations[EXCLUDE_INTERFACES] ?? '';
-    this.#take(EXCLUDE_INTERFACES, text, parseInterfaceList(text, ARGUMENT_RULES), []);
+  interfaces(): { exclude: string[]; reroute: string[] } {
+    return {
+      exclude: this.#interfaces('excludeInterfaces', EXCLUDE_INTERFACES),
+      reroute: this.#interfaces(
+        'rerouteInterfaces',
+        REROUTE_INTERFACES.find((annotation) => this.#annotations[annotation] !== undefined) ??
+          REROUTE_INTERFACES[0],
+      ),
+    };
+  }
+
+  #interfaces(option: IptablesOption, annotation: string): string[] {
+    const text = this.#annotations[annotation] ?? '';
+    const own = this.#take(annotation, text, parseInterfaceList(text, ARGUMENT_RULES), []);
+    const given = this.#options?.get(option);
+    if (given === undefined) return own;
+    return this.#take(argumentName(given), given.value, parseInterfaceList(given.value, ARGUMENT_RULES), []);
+  }
+
+  /** The plugin reads these from its own environment, so a pod in CNI mode has no say. */
+  ownerGroups(): { includeGids: number[] | '*'; excludeGids: number[] } {
+    const include = this.#initEnv(OWNER_GROUPS);
+    return {
+      includeGids: include === '' || include === '*' ? '*' : this.#groups(OWNER_GROUPS, include),
+      excludeGids: this.#groups(`${OWNER_GROUPS}_EXCLUDE`, this.#initEnv(`${OWNER_GROUPS}_EXCLUDE`)),
+    };
+  }
+
+  #groups(name: string, text: string): number[] {
+    const groups = this.#take(`env ${name}`, text, parseIdList(text, ARGUMENT_RULES), []);
+    if (groups.length <= MAX_OWNER_GROUPS) return groups;
+    const problem = `it has ${groups.length} groups, at most ${MAX_OWNER_GROUPS} are allowed`;
+    return this.#take(`env ${name}`, text, { ok: false, problem }, []);
+  }
+
+  localhost4(): string {
+    const text = this.#initEnv(LOOPBACK_CIDR);
+    if (text === '') return '127.0.0.1/32';
+    const cidr = parseCidr(text);
+    const inside = cidr !== null && cidr.family === 4 && cidr.bytes[12] === 127 && cidr.bits >= 8;
+    const parsed: Parsed<string> = inside
+      ? { ok: true, value: text }
+      : { ok: false, problem: 'it is not a CIDR inside 127.0.0.0/8' };
+    return this.#take(`env ${LOOPBACK_CIDR}`, text, parsed, '127.0.0.1/32');
+  }
+
+  #initEnv(name: string): string {
+    return this.#init?.env[name]?.trim() ?? '';
   }
 
   port(option: keyof typeof DEFAULT_PORTS): number {

@@ -1,5 +1,6 @@
 import type { PodObject } from '../pod/workload.ts';
 import type { Acceleration, RedirectPolicy } from '../policy/policy.ts';
+import type { MeshSettings } from './settings.ts';
 
 /** A value of the pod that was not taken as it stands; becomes a log line and an event. */
 export interface PolicyNote {
@@ -23,8 +24,20 @@ export type Recognition =
   /** A value that the mesh itself rejects: nothing is done to the pod, and the error names annotation and value. */
   | { kind: 'reject'; notes: PolicyNote[] };
 
+/** What the Pod object does not say and its rules depend on. */
+export interface ProfileContext {
+  /** The pod's namespace, where a source knows it. */
+  namespace?: NamespaceObject;
+  settings?: MeshSettings;
+}
+
+export interface NamespaceObject {
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+}
+
 /** One mesh: a pure function of the Pod object. Null when the pod is not of this mesh. */
 export interface MeshProfile {
   name: string;
-  recognise(pod: PodObject): Recognition | null;
+  recognise(pod: PodObject, context?: ProfileContext): Recognition | null;
 }

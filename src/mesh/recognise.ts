@@ -1,19 +1,42 @@
 import type { PodObject } from '../pod/workload.ts';
+import { appmesh } from './appmesh.ts';
+import { consul } from './consul.ts';
+import { custom } from './custom.ts';
 import { istio } from './istio.ts';
-import type { MeshProfile, Recognition } from './profile.ts';
+import { kuma } from './kuma.ts';
+import { leftAlone } from './left_alone.ts';
+import { linkerd } from './linkerd.ts';
+import { osm } from './osm.ts';
+import type { MeshProfile, ProfileContext, Recognition } from './profile.ts';
 import { redirectWanted } from './shunt_annotation.ts';
 
-/** Every mesh we know, in the order they are asked. The first that knows the pod decides. */
-export const MESH_PROFILES: readonly MeshProfile[] = [istio];
+/**
+ * Every mesh we know, in the order they are asked. The first that knows the pod decides: a sidecar before the marks of a
+ * mesh without one, because a pod with a sidecar is never ambient.
+ */
+export const MESH_PROFILES: readonly MeshProfile[] = [
+  istio,
+  linkerd,
+  kuma,
+  consul,
+  osm,
+  appmesh,
+  custom,
+  leftAlone,
+];
 
 /** What is to be done with a pod: the policy that its mesh's own rules amount to, or why it is left alone. */
-export function recognise(pod: PodObject, profiles: readonly MeshProfile[] = MESH_PROFILES): Recognition {
+export function recognise(
+  pod: PodObject,
+  profiles: readonly MeshProfile[] = MESH_PROFILES,
+  context: ProfileContext = {},
+): Recognition {
   // Such a pod has no network namespace of its own: rules for it would be rules for the node.
   if (pod.spec.hostNetwork) return { kind: 'leave', reason: "it uses the host's network" };
   const redirect = redirectWanted(pod);
   if (!redirect.wanted) return { kind: 'leave', reason: 'shunt.dev/redirect is "disabled"' };
   for (const profile of profiles) {
-    const recognition = profile.recognise(pod);
+    const recognition = profile.recognise(pod, context);
     if (recognition === null) continue;
     if (recognition.kind === 'leave') return recognition;
     return { ...recognition, notes: [...redirect.notes, ...recognition.notes] };

@@ -27,7 +27,7 @@ export function resolveNetns(path: string): NetnsRef {
   return {
     path,
     inode: namespace.stat.ino,
-    cookie: cookieOf(socket.fd, path),
+    cookie: cookieOf(socket.fd, path) ?? namespace.stat.ino,
     addresses: interfaceAddresses(socket.fd),
   };
 }
@@ -131,10 +131,12 @@ function isHostNetns(stat: BigIntStats): boolean {
   });
 }
 
-function cookieOf(socketFd: number, path: string): bigint {
+/** Null before Linux 5.14, which has no SO_NETNS_COOKIE. */
+function cookieOf(socketFd: number, path: string): bigint | null {
   try {
     return netnsCookie(socketFd);
   } catch (cause) {
+    if (systemErrorCode(cause) === 'ENOPROTOOPT') return null;
     throw new ShuntError('SHUNT_E_NETNS_COOKIE', undefined, { target: path, cause });
   }
 }

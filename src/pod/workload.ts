@@ -14,7 +14,7 @@ export interface NetnsRef {
   path: string;
   /** Inode of the namespace. */
   inode: bigint;
-  /** SO_NETNS_COOKIE: unique on this boot, the pod's key in the kernel. */
+  /** SO_NETNS_COOKIE: unique on this boot, the pod's key in the kernel. The inode where the kernel has none (< 5.14). */
   cookie: bigint;
   /** Every address of its interfaces, canonical text, loopback included. */
   addresses: string[];

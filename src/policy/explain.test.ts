@@ -1,21 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { explainPolicy } from './explain.ts';
-import type { RedirectPolicy } from './policy.ts';
+import { basePolicy, type RedirectPolicy } from './policy.ts';
 
+const BASE = basePolicy(
+  'istio',
+  { proxyUids: [1337], proxyGids: [1337] },
+  { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
+);
 const POLICY: RedirectPolicy = {
-  mesh: 'istio',
-  identity: { proxyUids: [1337], proxyGids: [1337] },
-  ports: { outbound: 15_001, inbound: 15_006, tunnel: 15_008 },
-  loopback: { selfCallInbound: true, passthroughSource: true },
-  outbound: {
-    excludePorts: [{ first: 15_020, last: 15_020 }],
-    includePorts: [],
-    excludeCidrs: [],
-    includeCidrs: '*',
-  },
+  ...BASE,
+  outbound: { ...BASE.outbound, excludePorts: [{ first: 15_020, last: 15_020 }] },
   inbound: {
-    includePorts: '*',
+    ...BASE.inbound,
     excludePorts: [
       { first: 15_020, last: 15_021 },
       { first: 15_090, last: 15_090 },
@@ -45,12 +42,12 @@ test('a policy that captures lists names them, and what is not in them is left a
   const said = lines({
     ...POLICY,
     outbound: {
-      excludePorts: [],
+      ...BASE.outbound,
       includePorts: [{ first: 5432, last: 5432 }],
       excludeCidrs: ['10.96.0.1/32'],
       includeCidrs: ['10.96.0.0/12', 'fd00::/8'],
     },
-    inbound: { includePorts: [{ first: 80, last: 90 }], excludePorts: [] },
+    inbound: { ...BASE.inbound, includePorts: [{ first: 80, last: 90 }] },
   });
   assert.deepEqual(said.slice(-7), [
     'outbound: to 10.96.0.1/32 -> left alone',
@@ -72,12 +69,73 @@ test('a policy that captures nothing says so in both directions', () => {
   const said = lines({
     ...POLICY,
     ports: { ...POLICY.ports, tunnel: null },
-    loopback: { selfCallInbound: false, passthroughSource: false },
-    outbound: { excludePorts: [], includePorts: [], excludeCidrs: [], includeCidrs: [] },
-    inbound: { includePorts: [], excludePorts: [] },
+    loopback: { ...BASE.loopback, sidecar: 'bypass', passthroughSource: false },
+    outbound: { ...BASE.outbound, includeCidrs: [] },
+    inbound: { ...BASE.inbound, includePorts: [] },
   });
   assert.ok(
     said.every((line) => line.endsWith('-> left alone')),
     said.join('\n'),
   );
+});
+
+test('what few policies have is said where it is tried', () => {
+  const said = lines({
+    ...POLICY,
+    families: { ip4: true, ip6: false },
+    exempt: {
+      uids: [{ first: 5996, last: 5996 }],
+      includeGids: [0, 7],
+      excludeGids: [9],
+      uidPorts: [{ protocols: 'udp', ports: [{ first: 53, last: 53 }], uids: { first: 5, last: 6 } }],
+    },
+    loopback: {
+      ...BASE.loopback,
+      localhost4: '127.0.0.0/8',
+      application: 'bypass-localhost',
+      sidecar: 'bypass',
+      sidecarLocalhostToPodIp: true,
+    },
+    outbound: { ...POLICY.outbound, excludePortProtocols: 'both' },
+    inbound: { ...BASE.inbound, excludeSources: ['10.0.0.0/8'] },
+    interfaces: { exclude: ['net1'], reroute: ['k6t'], virtual: [{ name: 'br+', cidr: '172.17.0.0/16' }] },
+    dns: {
+      mode: 'localhost',
+      servers: [],
+      target: { address: '127.0.0.1', port: 8600 },
+      tcp: 'capture',
+      splitZones: false,
+    },
+  });
+  assert.deepEqual(said, [
+    'outbound: over IPv6 -> left alone',
+    'outbound: by the interface net1 -> left alone',
+    'outbound: of uid 5996 -> left alone',
+    'outbound: of uid 5-6 to port 53, UDP -> left alone',
+    'outbound: to port 15020, TCP and UDP -> left alone',
+    'outbound: from 127.0.0.6 or ::6 to an address of the pod -> left alone',
+    "outbound: from the sidecar (uid 1337 or gid 1337) to 127.0.0.1 -> to the pod's own address, same port",
+    'outbound: from the sidecar (uid 1337 or gid 1337) -> left alone',
+    'outbound: of a gid other than 0, 7 -> left alone',
+    'outbound: of gid 9 -> left alone',
+    'outbound: to port 53 of 127.0.0.1 or ::1, TCP and UDP -> to 127.0.0.1, port 8600',
+    'outbound: to 127.0.0.0/8 or ::1 -> left alone',
+    'outbound: to anywhere else -> to the sidecar, port 15001',
+    'inbound: over IPv6 -> left alone',
+    'inbound: by the interface k6t -> as outbound: to the sidecar, port 15001',
+    'inbound: by br+, not to 172.17.0.0/16 -> as outbound: to the sidecar, port 15001',
+    'inbound: by the interface net1 -> left alone',
+    'inbound: from 10.0.0.0/8 -> left alone',
+    'inbound: to port 15008 -> left alone',
+    'inbound: to any other port -> to the sidecar, port 15006',
+  ]);
+});
+
+test('a direction that is off is one rule', () => {
+  const said = lines({
+    ...POLICY,
+    outbound: { ...POLICY.outbound, enabled: false },
+    inbound: { ...POLICY.inbound, enabled: false },
+  });
+  assert.deepEqual(said, ['outbound: to anywhere -> left alone', 'inbound: to any port -> left alone']);
 });

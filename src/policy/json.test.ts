@@ -17,28 +17,88 @@ const cidr = fc.oneof(
 const cidrs = fc.array(cidr, { maxLength: 5 });
 const ids = fc.array(fc.nat(70_000), { minLength: 1, maxLength: 4 });
 
+const idRange = fc
+  .tuple(fc.nat(70_000), fc.nat(70_000))
+  .map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));
+const protocols = fc.constantFrom('tcp' as const, 'udp' as const, 'both' as const);
+const interfaceName = fc.constantFrom('eth0', 'net1', 'br+', 'k6t-eth0');
+const cidr4 = fc.integer({ min: 8, max: 32 }).map((bits) => `127.0.0.1/${bits}`);
+const address = fc.oneof(fc.ipV4(), fc.ipV6());
+
 const policy: fc.Arbitrary<RedirectPolicy> = fc.record({
   mesh: fc.constantFrom('istio', 'linkerd'),
+  families: fc.record({ ip4: fc.constant(true), ip6: fc.boolean() }),
   identity: fc.record({ proxyUids: ids, proxyGids: ids }),
+  exempt: fc.record({
+    uids: fc.array(idRange, { maxLength: 3 }),
+    includeGids: fc.oneof(fc.constant<'*'>('*'), ids),
+    excludeGids: fc.array(fc.nat(70_000), { maxLength: 3 }),
+    uidPorts: fc.array(fc.record({ protocols, ports: ranges, uids: idRange }), { maxLength: 3 }),
+  }),
   ports: fc.record({
     outbound: fc.constant(15_001),
     inbound: fc.constant(15_006),
     tunnel: fc.option(fc.constant(15_008)),
   }),
-  loopback: fc.record({ selfCallInbound: fc.boolean(), passthroughSource: fc.boolean() }),
+  loopback: fc.record({
+    localhost4: cidr4,
+    application: fc.constantFrom('bypass-local', 'bypass-localhost', 'capture'),
+    sidecar: fc.constantFrom('inbound', 'bypass'),
+    passthroughSource: fc.boolean(),
+    sidecarLocalhostToPodIp: fc.boolean(),
+  }),
   outbound: fc.record({
+    enabled: fc.boolean(),
     excludePorts: ranges,
+    excludePortProtocols: protocols,
     includePorts: ranges,
     excludeCidrs: cidrs,
     includeCidrs: fc.oneof(fc.constant<'*'>('*'), cidrs),
   }),
-  inbound: fc.record({ includePorts: fc.oneof(fc.constant<'*'>('*'), ranges), excludePorts: ranges }),
+  inbound: fc.record({
+    enabled: fc.boolean(),
+    includePorts: fc.oneof(fc.constant<'*'>('*'), ranges),
+    excludePorts: ranges,
+    excludeSources: cidrs,
+  }),
+  interfaces: fc.record({
+    exclude: fc.array(interfaceName, { maxLength: 3 }),
+    reroute: fc.array(interfaceName, { maxLength: 3 }),
+    virtual: fc.array(fc.record({ name: interfaceName, cidr }), { maxLength: 3 }),
+  }),
+  dns: fc.record({
+    mode: fc.constantFrom('off', 'all', 'servers', 'localhost'),
+    servers: fc.array(address, { maxLength: 3 }),
+    target: fc.record({ address: fc.option(address), port: fc.constant(15_053) }),
+    tcp: fc.constantFrom('capture', 'bypass', 'as-other-tcp'),
+    splitZones: fc.boolean(),
+  }),
+  misc: fc.record({ dropInvalid: fc.boolean() }),
 });
 
 test('the order of lists, duplicates and the spelling of CIDRs do not change the text', () => {
   fc.assert(
     fc.property(policy, (p) => {
+      const twice = <T>(list: T[]) => [...list, ...list].reverse();
       const shuffled: RedirectPolicy = {
+        misc: { ...p.misc },
+        dns: { ...p.dns, servers: twice(p.dns.servers).map((text) => text.toUpperCase()) },
+        interfaces: {
+          virtual: twice(p.interfaces.virtual),
+          reroute: twice(p.interfaces.reroute),
+          exclude: twice(p.interfaces.exclude),
+        },
+        exempt: {
+          ...p.exempt,
+          uids: twice(p.exempt.uids),
+          excludeGids: twice(p.exempt.excludeGids),
+          uidPorts: twice(p.exempt.uidPorts).map(({ uids, ports, ...rest }) => ({
+            uids,
+            ports: twice(ports),
+            ...rest,
+          })),
+        },
+        families: { ip6: p.families.ip6, ip4: p.families.ip4 },
         inbound: {
           ...p.inbound,
           excludePorts: [...p.inbound.excludePorts, ...p.inbound.excludePorts].reverse(),
@@ -75,7 +135,10 @@ test('two policies that differ in one value have two texts', () => {
       const text = canonicalPolicy(p);
       assert.notEqual(canonicalPolicy({ ...p, ports: { ...p.ports, outbound: 15_002 } }), text);
       assert.notEqual(
-        canonicalPolicy({ ...p, loopback: { ...p.loopback, selfCallInbound: !p.loopback.selfCallInbound } }),
+        canonicalPolicy({
+          ...p,
+          loopback: { ...p.loopback, passthroughSource: !p.loopback.passthroughSource },
+        }),
         text,
       );
       const covered = p.outbound.excludePorts.some((r) => extra >= r.first && extra <= r.last);

@@ -33,12 +33,12 @@ describe('an agent that cannot start', () => {
   const cases: [string, () => Promise<CommandResult>, string][] = [
     [
       'says that there is no BPF file system at the path',
-      () => bed.refused(bed.agentArgv('--bpffs', bed.lab.folder)),
+      () => bed.refused(bed.agentArgv('--backend', 'ebpf', '--bpffs', bed.lab.folder)),
       'SHUNT_E_BPFFS_MISSING',
     ],
     [
       'says that the path of BPF file system does not exist',
-      () => bed.refused(bed.agentArgv('--bpffs', '/sys/fs/bpf/shunt-nowhere')),
+      () => bed.refused(bed.agentArgv('--backend', 'ebpf', '--bpffs', '/sys/fs/bpf/shunt-nowhere')),
       'SHUNT_E_BPFFS_MISSING',
     ],
     [

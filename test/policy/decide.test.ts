@@ -44,7 +44,7 @@ before(() => {
     '-Werror',
     '-o',
     join(directory, 'decide'),
-    join(import.meta.dirname, 'decide.c'),
+    join(import.meta.dirname, '../../native/decide/decide.c'),
   ]);
 });
 after(() => rmSync(directory, { recursive: true }));

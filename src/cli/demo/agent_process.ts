@@ -12,6 +12,8 @@ export interface AgentOptions {
   lab: Lab;
   socket: string;
   bpffs: string;
+  /** What it is started with; `auto` where not given. */
+  backend?: 'ebpf' | 'iptables' | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -105,8 +107,8 @@ function notEnrolled({ name, state, error, reason }: PodReport): ShuntError {
   return new ShuntError('SHUNT_E_LAB_PROCESS', `the agent did not enroll it: ${why}`, { target: name });
 }
 
-function launch({ cli, lab, socket, bpffs }: AgentOptions): Promise<LabProcess> {
-  const argv = [...cli, ...agentArguments(lab, socket, bpffs)] as const;
+function launch({ cli, lab, socket, bpffs, backend }: AgentOptions): Promise<LabProcess> {
+  const argv = [...cli, ...agentArguments(lab, socket, bpffs, backend)] as const;
   const [file, ...rest] = argv;
   return LabProcess.start('agent', [file ?? process.execPath, ...rest], {
     logFile: join(lab.folder, 'agent.log'),
@@ -114,6 +116,12 @@ function launch({ cli, lab, socket, bpffs }: AgentOptions): Promise<LabProcess> 
 }
 
 /** Arguments of `shunt` that start the demo's agent; also shown to people. */
-export function agentArguments(lab: Lab, socket: string, bpffs: string): string[] {
-  return ['agent', '--pods', lab.manifests, '--cgroup', lab.cgroup, '--bpffs', bpffs, '--socket', socket];
+export function agentArguments(
+  lab: Lab,
+  socket: string,
+  bpffs: string,
+  backend?: AgentOptions['backend'],
+): string[] {
+  const place = ['--pods', lab.manifests, '--cgroup', lab.cgroup, '--bpffs', bpffs, '--socket', socket];
+  return ['agent', ...place, ...(backend === undefined ? [] : ['--backend', backend])];
 }

@@ -8,9 +8,9 @@ export interface Bed {
   a: Pod;
   b: Pod;
   outside: Host;
-  /** How the pods are captured. `iptables` is the oracle. */
-  backend: 'shunt' | 'iptables';
-  /** The agent; null with iptables. */
+  /** How the pods are captured: by Shunt's programs, or by rules of iptables. */
+  backend: 'ebpf' | 'iptables';
+  /** The agent; null with the oracle, where the rules are Istio's own. */
   agent: AgentProcess | null;
   signal?: AbortSignal | undefined;
 }

@@ -6,7 +6,7 @@ import { type Bed, hostOfBed, label } from './bed.ts';
 import { curlWho } from './curl.ts';
 import { followPath, type Hop, hopName, markLogs } from './path.ts';
 import { blankRow, judged, type Row } from './row.ts';
-import { type ConnectionScenario, hopsOf } from './scenarios.ts';
+import { type ConnectionScenario, explanationOf, hopsOf } from './scenarios.ts';
 
 /** Each connection carries this much each way. */
 const REQUESTS = 4;
@@ -23,20 +23,21 @@ export interface Seen {
 /** Makes the connection, follows it, and holds it against the scenario. */
 export async function connectionRow(bed: Bed, scenario: ConnectionScenario): Promise<Row> {
   const { from, to } = scenario;
+  const explanation = explanationOf(scenario, bed.backend);
   const client = hostOfBed(bed, from.host);
   const server = to.host === 'localhost' ? client : hostOfBed(bed, to.host);
   if (to.family === 6 && server.netns.ip6 === null) {
-    const row = blankRow(scenario.name, label(from.host), 'IPv6', scenario.explanation);
+    const row = blankRow(scenario.name, label(from.host), 'IPv6', explanation);
     return { ...row, result: 'skipped', explanation: 'this kernel has no IPv6' };
   }
   const address = to.host === 'localhost' ? '127.0.0.1' : server.address(to.family);
   const host = to.mapped === true ? `::ffff:${address}` : address;
   const target = endpoint(host, to.port);
-  const row = blankRow(scenario.name, `${from.role} of ${label(from.host)}`, target, scenario.explanation);
+  const row = blankRow(scenario.name, `${from.role} of ${label(from.host)}`, target, explanation);
 
   const meter = from.host === 'outside' ? server : client;
-  const countBefore =
-    scenario.counts === undefined ? 0n : await bed.agent?.counter(from.host, scenario.counts);
+  const counter = bed.backend === 'ebpf' ? scenario.counts : undefined;
+  const countBefore = counter === undefined ? 0n : await bed.agent?.counter(from.host, counter);
   const before = meter.bytes();
   const marks = markLogs(bed);
   try {
@@ -57,9 +58,9 @@ export async function connectionRow(bed: Bed, scenario: ConnectionScenario): Pro
     if (!(error instanceof ClientError)) throw error;
     row.failures = [`the client got ${error.message}`];
   }
-  if (scenario.counts !== undefined && bed.agent !== null) {
-    const count = await bed.agent.counter(from.host, scenario.counts);
-    if (count <= (countBefore ?? 0n)) row.failures.push(`the counter ${scenario.counts} did not rise`);
+  if (counter !== undefined && bed.agent !== null) {
+    const count = await bed.agent.counter(from.host, counter);
+    if (count <= (countBefore ?? 0n)) row.failures.push(`the counter ${counter} did not rise`);
   }
   return judged(row);
 }

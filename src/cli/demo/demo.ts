@@ -12,7 +12,7 @@ import { abortable, Interruption } from './interruption.ts';
 import { commandsToTry, printCommands, untilAborted } from './keep.ts';
 import { compareLatency, type LatencyReport } from './latency.ts';
 import { claimNode, withBpffs, withFolder } from './node.ts';
-import { removePins } from './pins.ts';
+import { removeAgentRules, removePins } from './pins.ts';
 import { latencyTable, tableHead, tableRow } from './render.ts';
 import type { Row } from './row.ts';
 import { runScenarios } from './run.ts';
@@ -23,6 +23,8 @@ const PREFIX = 'shunt-demo';
 export interface DemoOptions {
   /** Envoy unless told, and HAProxy where there is no Envoy. */
   sidecar?: SidecarKind | undefined;
+  /** How the agent redirects; eBPF unless told. */
+  backend?: Bed['backend'] | undefined;
   /** Stay after the table, with commands to try, until Ctrl-C. */
   keep?: boolean;
   /** Leave out the comparison of latency. */
@@ -38,6 +40,7 @@ export interface DemoOptions {
 /** What `-o json` prints. */
 export interface DemoReport {
   sidecar: SidecarKind;
+  backend: Bed['backend'];
   ok: boolean;
   acceleration: { enabled: boolean; reason: string };
   rows: Row[];
@@ -75,29 +78,34 @@ async function demonstrate(
   signal: AbortSignal,
   start: number,
 ): Promise<DemoReport> {
-  const { socket, bpffs, keep = false, cli = ownCli() } = options;
+  const { socket, bpffs, keep = false, cli = ownCli(), backend = 'ebpf' } = options;
+  // Of iptables and iptables there is nothing to compare.
+  const compares = backend === 'ebpf' && options.latency !== false;
   const print = options.format === 'json' ? () => {} : io.out;
   const sidecar = chooseSidecar(options.sidecar, io);
   await using stack = new AsyncDisposableStack();
-  stack.use(await withBpffs(bpffs, io));
+  if (backend === 'ebpf') stack.use(await withBpffs(bpffs, io));
   stack.use(withFolder(dirname(socket)));
   await claimNode(PREFIX, { cli, socket, bpffs }, io);
   signal.throwIfAborted();
 
-  io.note(`building two pods and a host outside, with ${sidecar} as sidecar; the same again for iptables`);
-  const lab = stack.use(await Lab.open({ prefix: PREFIX, sidecar, pods: PODS, exitOnSignal: false, signal }));
+  const again = compares ? '; the same again for iptables' : '';
+  io.note(`building two pods and a host outside, with ${sidecar} as sidecar${again}`);
+  const pods = compares ? [...PODS, ...COMPARED] : PODS;
+  const lab = stack.use(await Lab.open({ prefix: PREFIX, sidecar, pods, exitOnSignal: false, signal }));
   // Deferred before the agent starts: an agent that fails half way has pinned something too.
   stack.defer(async () => {
     // Idle connections that are accelerated would make the clean-up wait for their readers.
     await lab.still();
-    await removePins({ cli, socket, bpffs });
+    if (backend === 'ebpf') await removePins({ cli, socket, bpffs });
+    else await removeAgentRules(lab, { cli, socket, bpffs });
   });
-  const agent = stack.use(await AgentProcess.start({ cli, lab, socket, bpffs, signal }));
+  const agent = stack.use(await AgentProcess.start({ cli, lab, socket, bpffs, backend, signal }));
   const status = await agent.client.status();
   const { acceleration } = status;
   io.note(
-    `agent ${agent.pid}: ${status.pods.enrolled} pods enrolled, ${status.links.length} links pinned, ` +
-      `acceleration ${acceleration.enabled ? 'on' : 'off'} (${acceleration.reason})`,
+    `agent ${agent.pid}: ${status.pods.enrolled} pods enrolled with ${status.backend} (${status.backendReason}), ` +
+      `${status.links.length} links pinned, acceleration ${acceleration.enabled ? 'on' : 'off'} (${acceleration.reason})`,
   );
 
   const bed: Bed = {
@@ -105,7 +113,7 @@ async function demonstrate(
     a: lab.pod('a'),
     b: lab.pod('b'),
     outside: lab.outside,
-    backend: 'shunt',
+    backend,
     agent,
     signal,
   };
@@ -120,7 +128,7 @@ async function demonstrate(
   }
 
   let latency: LatencyReport | null = null;
-  if (options.latency !== false) {
+  if (compares) {
     io.note('comparing round trips with iptables REDIRECT: app a, sidecar, sidecar, app b');
     const pairs = { iptables: [lab.pod('c'), lab.pod('d')], shunt: [bed.a, bed.b] } as const;
     latency = await abortable(compareLatency(lab, pairs, signal), signal);
@@ -130,7 +138,7 @@ async function demonstrate(
   const failed = rows.filter(({ result }) => result === 'FAILED').length;
   const seconds = Math.round((performance.now() - start) / 100) / 10;
   print(`\n${verdict(rows.length, failed, io)} in ${seconds} s\n`);
-  const report = { sidecar, ok: failed === 0, acceleration, rows, latency, seconds };
+  const report = { sidecar, backend, ok: failed === 0, acceleration, rows, latency, seconds };
   if (options.format === 'json') io.out(renderJson(report));
   if (keep) await stay(bed, agent, options, cli, io, signal);
   else io.note('taking everything down');
@@ -151,10 +159,13 @@ function firstCause(error: unknown, io: Io): unknown {
   return first;
 }
 
-/** Pods a and b are Shunt's; c and d are the same under iptables, for the comparison. */
+/** Shunt's own. */
 const PODS = [
   { name: 'a', capture: 'shunt', excludeOutboundPorts: [OTHER_PORT] },
   { name: 'b', capture: 'shunt' },
+] as const;
+/** The same under Istio's rules, for the comparison. */
+const COMPARED = [
   { name: 'c', capture: 'iptables' },
   { name: 'd', capture: 'iptables' },
 ] as const;

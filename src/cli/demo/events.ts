@@ -7,13 +7,13 @@ import { sidecarStopped } from './sidecar_events.ts';
 /** A thing that happens while connections are open, and what has to stay true. */
 export interface EventScenario {
   name: string;
-  /** Needs an agent: nothing to compare with iptables. */
-  shuntOnly: boolean;
+  /** There is nothing like it under the oracle. */
+  needsAgent: boolean;
   run(bed: Bed): AsyncIterable<Row>;
 }
 
 export const EVENTS: readonly EventScenario[] = [
-  { name: 'long-lived connection', shuntOnly: false, run: longLived },
-  { name: 'sidecar stopped', shuntOnly: false, run: sidecarStopped },
-  { name: 'agent killed', shuntOnly: true, run: agentKilled },
+  { name: 'long-lived connection', needsAgent: false, run: longLived },
+  { name: 'sidecar stopped', needsAgent: false, run: sidecarStopped },
+  { name: 'agent killed', needsAgent: true, run: agentKilled },
 ];

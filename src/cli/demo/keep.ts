@@ -20,18 +20,23 @@ export function commandsToTry(
   const { a, b, outside, lab } = bed;
   const curl = (host: string) => a.commandLine(['curl', '-s', `http://${host}:${APP_PORT}/`]);
   const at = defaultsLeftOut(socket, bpffs);
+  const start = agentArguments(lab, socket, bpffs, bed.backend);
   const rules = [a, b].map((pod) => `nsenter --net=${pod.netns.path} sh -c 'iptables-save; ip6tables-save'`);
   return [
     ['in another terminal, as root: a name for this CLI', [`shunt() { ${cli.map(quoted).join(' ')} "$@"; }`]],
-    ['no iptables rule in either pod', rules],
+    [bed.backend === 'ebpf' ? 'no iptables rule in either pod' : 'the rules in either pod', rules],
     [
       'what the agent holds',
-      [`shunt status${at}`, `shunt pod list${at}`, `shunt map dump pods -o json${at}`],
+      [
+        `shunt status${at}`,
+        `shunt pod list${at}`,
+        ...(bed.backend === 'ebpf' ? [`shunt map dump pods -o json${at}`] : []),
+      ],
     ],
     ['from pod a to pod b, through both sidecars', [curl(b.address(4))]],
     ['from pod a to the outside host', [curl(outside.address(4))]],
     ['kill the agent; then the curls above still work', [`kill -9 ${agent.pid}`]],
-    ['start it again: it adopts what is pinned', [`shunt ${agentArguments(lab, socket, bpffs).join(' ')}`]],
+    ['start it again: it adopts what is in force', [`shunt ${start.join(' ')}`]],
     ['take Shunt off the node, and prove it', [`shunt cleanup${at} && shunt cleanup --verify${at}`]],
     ['logs and manifests', [`ls ${lab.folder} ${lab.manifests}`]],
   ];

@@ -47,7 +47,7 @@ export async function* longLived(bed: Bed): AsyncGenerator<Row> {
     row.explanation = 'accelerated: what the sidecars say to each other no longer enters the TCP/IP stack';
     if (!isAccelerated(crossed)) row.failures.push('it was not accelerated');
   } else {
-    const why = acceleration === undefined ? 'iptables' : acceleration.reason;
+    const why = bed.backend === 'iptables' ? 'iptables' : acceleration?.reason;
     row.explanation = `not accelerated (${why}): every byte crosses the interfaces`;
   }
   yield judged(row);

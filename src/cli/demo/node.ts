@@ -7,8 +7,9 @@ import { ShuntError } from '../../errors.ts';
 import { cgroup2Mount } from '../../lab/cgroup.ts';
 import { assertFree } from '../../lab/claim.ts';
 import { run } from '../../lab/command.ts';
+import { heldRules } from '../cleanup_rules.ts';
 import type { Io } from '../io.ts';
-import { type RemovalOptions, removePins } from './pins.ts';
+import { cleanUp, type RemovalOptions, removePins } from './pins.ts';
 
 /**
  * Makes sure that the demo may use this node: nobody else's agent or pins are on it. Pins of a demo that was killed
@@ -23,17 +24,38 @@ export async function claimNode(prefix: string, removal: RemovalOptions, io: Io)
   const { socket, bpffs } = removal;
   const pid = await agentPid(socket);
   const stale = isDemos(bpffs, prefix);
-  if (pid !== null && !stale) {
+  const rules = leftRules(prefix, socket);
+  if (pid !== null && !stale && !rules) {
     throw new ShuntError('SHUNT_E_AGENT_RUNNING', `an agent (pid ${pid}) answers on it`, {
       target: socket,
       fix: 'the demo needs a node of its own: stop the agent and run `shunt cleanup`, or use another machine',
     });
+  }
+  if (rules) {
+    io.note('removing rules that a demo that was killed left behind');
+    await cleanUp(removal);
   }
   const { root } = new Pins(bpffs);
   if (!existsSync(root) || readdirSync(root).length === 0) return;
   if (!stale) throw new ShuntError('SHUNT_E_DEMO_NODE_IN_USE', undefined, { target: root });
   io.note('removing what a demo that was killed left behind');
   await removePins(removal);
+}
+
+/**
+ * Rules that the agent of a demo left in its pods, that demo having been killed.
+ *
+ * @throws SHUNT_E_DEMO_NODE_IN_USE when the pods are not a demo's
+ */
+function leftRules(prefix: string, socket: string): boolean {
+  const rules = heldRules(socket);
+  const foreign = rules.find(({ path }) => !path.startsWith(`/run/netns/${prefix}-`));
+  if (foreign !== undefined) {
+    throw new ShuntError('SHUNT_E_DEMO_NODE_IN_USE', "its iptables rules are an agent's", {
+      target: foreign.path,
+    });
+  }
+  return rules.length > 0;
 }
 
 /** The pins are of an agent of an earlier demo: its cgroup says so. */

@@ -3,6 +3,8 @@ import { listOwnPrograms, listPinnedLinks, listPinnedMaps } from '../../datapath
 import { ShuntError } from '../../errors.ts';
 import { attempt } from '../../lab/command.ts';
 import { until } from '../../lab/deadline.ts';
+import { rulesOf } from '../../lab/iptables.ts';
+import type { Lab } from '../../lab/lab.ts';
 
 export interface RemovalOptions {
   /** How the CLI is run. */
@@ -22,11 +24,7 @@ const KERNEL_FREE_MS = 10_000;
  */
 export async function removePins({ cli, socket, bpffs }: RemovalOptions): Promise<void> {
   const ours = pinnedObjects(bpffs);
-  const [program, ...args] = [...cli, 'cleanup', '--bpffs', bpffs, '--socket', socket];
-  const { code, stdout, stderr } = await attempt([program ?? process.execPath, ...args]);
-  if (code !== 0) {
-    throw new ShuntError('SHUNT_E_CLEANUP_LEFT', `${stdout}${stderr}`.trim(), { target: 'shunt cleanup' });
-  }
+  await cleanUp({ cli, socket, bpffs });
   let left: Leftover[] = [];
   try {
     await until(
@@ -39,6 +37,28 @@ export async function removePins({ cli, socket, bpffs }: RemovalOptions): Promis
   } catch (cause) {
     const names = left.map(({ kind, id, name }) => `${kind} ${id ?? ''} ${name}`).join('; ');
     throw new ShuntError('SHUNT_E_CLEANUP_LEFT', names, { target: 'shunt cleanup', cause });
+  }
+}
+
+/**
+ * Takes the rules of the demo's agent out of the pods with `shunt cleanup`, and asks iptables whether they are gone.
+ *
+ * @throws SHUNT_E_CLEANUP_LEFT
+ */
+export async function removeAgentRules(lab: Lab, removal: RemovalOptions): Promise<void> {
+  await cleanUp(removal);
+  for (const { netns } of lab.pods.values()) {
+    const left = /^.*SHUNT_.*$/m.exec(await rulesOf(netns));
+    if (left !== null) throw new ShuntError('SHUNT_E_CLEANUP_LEFT', left[0], { target: netns.name });
+  }
+}
+
+/** `shunt cleanup`. @throws SHUNT_E_CLEANUP_LEFT with what it said */
+export async function cleanUp({ cli, socket, bpffs }: RemovalOptions): Promise<void> {
+  const [program, ...args] = [...cli, 'cleanup', '--bpffs', bpffs, '--socket', socket];
+  const { code, stdout, stderr } = await attempt([program ?? process.execPath, ...args]);
+  if (code !== 0) {
+    throw new ShuntError('SHUNT_E_CLEANUP_LEFT', `${stdout}${stderr}`.trim(), { target: 'shunt cleanup' });
   }
 }
 

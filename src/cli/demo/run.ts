@@ -13,23 +13,33 @@ export async function* runScenarios(bed: Bed): AsyncGenerator<Row> {
   }
   for (const event of EVENTS) {
     bed.signal?.throwIfAborted();
-    if (bed.backend === 'iptables' && event.shuntOnly) continue;
+    if (bed.agent === null && event.needsAgent) continue;
     yield* event.run(bed);
   }
-  if (bed.backend === 'shunt') yield await rulesRow(bed);
+  if (bed.agent !== null) yield await rulesRow(bed);
 }
 
-/** No rule of iptables in either pod: whatever worked above, worked without. */
+/** With eBPF no rule of iptables in either pod: whatever worked above, worked without. With iptables, the agent's. */
 async function rulesRow(bed: Bed): Promise<Row> {
   const row = blankRow(
     'iptables rules',
     'pod-a, pod-b',
     '-',
-    'iptables-save and ip6tables-save print nothing in either pod',
+    bed.backend === 'ebpf'
+      ? 'iptables-save and ip6tables-save print nothing in either pod'
+      : "both pods have the agent's chains, of each family, and no others",
   );
-  for (const pod of [bed.a, bed.b]) {
-    const rules = await rulesOf(pod.netns);
-    if (rules !== '') row.failures.push(`${pod.netns.name} has rules: ${rules.split('\n')[0]} …`);
+  for (const { netns } of [bed.a, bed.b]) {
+    const rules = await rulesOf(netns);
+    if (bed.backend === 'ebpf') {
+      if (rules !== '') row.failures.push(`${netns.name} has rules: ${rules.split('\n')[0]} …`);
+      continue;
+    }
+    const families = netns.ip6 === null ? 1 : 2;
+    const entries = rules.match(/^-A OUTPUT .*-j SHUNT_OUTPUT$/gm)?.length ?? 0;
+    if (entries !== families) row.failures.push(`${netns.name} has ${entries} entry rules, not ${families}`);
+    const foreign = rules.match(/^:(?!SHUNT_|[A-Z]+ ACCEPT)\S+/m);
+    if (foreign !== null) row.failures.push(`${netns.name} has a chain of others: ${foreign[0]}`);
   }
   return judged(row);
 }

@@ -19,9 +19,9 @@ export interface ConnectionScenario {
   through: readonly HopName[] | Record<Bed['backend'], readonly HopName[]>;
   /** With curl in place of the bed's own client. */
   curl?: boolean;
-  /** A counter of the client's pod that has to rise, where an agent keeps one. */
+  /** A counter of the client's pod that has to rise, where programs keep one. */
   counts?: string;
-  explanation: string;
+  explanation: string | Record<Bed['backend'], string>;
 }
 
 const APP_A = { host: 'a', role: 'app' } as const;
@@ -79,7 +79,10 @@ export const CONNECTIONS: readonly ConnectionScenario[] = [
     from: OUTSIDE_APP,
     to: { host: 'a', port: APP_PORT, family: 4 },
     through: ['a inbound'],
-    explanation: 'from the wire: steered to the sidecar by the socket lookup, with its real destination',
+    explanation: {
+      ebpf: 'from the wire: steered to the sidecar by the socket lookup, with its real destination',
+      iptables: 'from the wire: redirected to the sidecar, which learns its real destination',
+    },
   },
   {
     name: 'inbound IPv6',
@@ -127,14 +130,21 @@ export const CONNECTIONS: readonly ConnectionScenario[] = [
     name: 'app posing as uid 1337',
     from: { host: 'a', role: 'impostor' },
     to: { host: 'outside', port: APP_PORT, family: 4 },
-    through: { shunt: ['a outbound'], iptables: [] },
+    through: { ebpf: ['a outbound'], iptables: [] },
     counts: 'impersonated',
-    explanation:
-      "the sidecar's uid from the app's cgroup: captured all the same, and counted (iptables lets it out)",
+    explanation: {
+      ebpf: "the sidecar's uid from the app's cgroup: captured all the same, and counted (iptables lets it out)",
+      iptables: "the sidecar's uid is all that iptables knows it by: let out, where eBPF captures it",
+    },
   },
 ];
 
 /** The hops that a scenario has to take on this bed. */
 export function hopsOf(scenario: ConnectionScenario, backend: Bed['backend']): readonly HopName[] {
-  return 'shunt' in scenario.through ? scenario.through[backend] : scenario.through;
+  return 'ebpf' in scenario.through ? scenario.through[backend] : scenario.through;
+}
+
+/** What a scenario shows on this bed. */
+export function explanationOf({ explanation }: ConnectionScenario, backend: Bed['backend']): string {
+  return typeof explanation === 'string' ? explanation : explanation[backend];
 }

@@ -1,5 +1,6 @@
 /** The eBPF backend: what is true of a workload is in maps, and the programs take the decisions. */
 import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
+import { ShuntError } from '../../errors.ts';
 import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
@@ -7,6 +8,7 @@ import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, Map
 import { Accelerator } from './accelerator.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
 import { readCounters } from './counters.ts';
+import { unenforceable } from './enforceable.ts';
 import { readEvents } from './events.ts';
 import { operationError } from './failure.ts';
 import { type Counters, type Event, EventCodec } from './gen/objects.ts';
@@ -108,7 +110,10 @@ export class EbpfDatapath implements Datapath {
   }
 
   async enroll(workload: Workload): Promise<void> {
-    const { cookie } = workload.netns;
+    const { cookie, inode, path } = workload.netns;
+    // Before Linux 5.14: the programs would compare with a cookie that the kernel does not tell us.
+    if (cookie === inode) throw new ShuntError('SHUNT_E_NETNS_COOKIE', undefined, { target: path });
+    refuseUnenforceable(workload);
     const maps = this.#objects.connect.maps;
     const before = maps.shunt_pods.get(cookie);
     try {
@@ -301,4 +306,13 @@ export class EbpfDatapath implements Datapath {
 
 function keyText(key: { netns: bigint; addr: { bytes: Uint8Array } }): string {
   return `${key.netns} ${formatAddress(key.addr.bytes)}`;
+}
+
+/** @throws SHUNT_E_POLICY_UNENFORCEABLE, before anything of the pod is touched */
+function refuseUnenforceable({ namespace, name, policy, ip4, ip6 }: Workload): void {
+  const settings = unenforceable(policy, { ip4: ip4 !== null, ip6: ip6 !== null });
+  if (settings.length === 0) return;
+  throw new ShuntError('SHUNT_E_POLICY_UNENFORCEABLE', settings.join('; '), {
+    target: `${namespace}/${name}`,
+  });
 }

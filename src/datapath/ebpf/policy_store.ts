@@ -5,30 +5,15 @@
 import { createHash } from 'node:crypto';
 import { BpfError, type BpfMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
-import { cidrPrefixes, isLoopbackCidr, parseCidr } from '../../policy/cidr.ts';
 import { canonicalPolicy } from '../../policy/json.ts';
-import type { PortRange, RedirectPolicy } from '../../policy/policy.ts';
-import { portPrefixes } from '../../policy/port_range.ts';
-import { type CidrKey, type Policy, PolicyFlags, type PortKey, type RuleList } from './gen/objects.ts';
-
-/** Bits of policy id and list in front of a rule's own in both tries (layout.h, struct port_key and cidr_key). */
-const HEADER_BITS = 64;
-const LIST_NUMBER: Record<RuleList, number> = {
-  RULE_OUT_EXCLUDE: 1,
-  RULE_OUT_INCLUDE: 2,
-  RULE_IN_EXCLUDE: 3,
-  RULE_IN_INCLUDE: 4,
-};
+import type { RedirectPolicy } from '../../policy/policy.ts';
+import type { CidrKey, Policy, PortKey } from './gen/objects.ts';
+import { type Rules, rulesOf, scalarsOf } from './policy_entries.ts';
 
 export interface PolicyMaps {
   policies: BpfMap<number, Policy>;
   ports: BpfMap<PortKey, number>;
   cidrs: BpfMap<CidrKey, number>;
-}
-
-interface Rules {
-  ports: [PortKey, number][];
-  cidrs: [CidrKey, number][];
 }
 
 export class PolicyStore {
@@ -112,65 +97,4 @@ export class PolicyStore {
 
 function contentHash(policy: RedirectPolicy): bigint {
   return createHash('sha256').update(canonicalPolicy(policy)).digest().readBigUInt64LE();
-}
-
-function scalarsOf(policy: RedirectPolicy, hash: bigint): Policy {
-  const { identity, loopback, outbound, inbound, ports } = policy;
-  const included = outbound.includeCidrs === '*' ? [] : outbound.includeCidrs;
-  let flags = 0;
-  if (outbound.includeCidrs === '*') flags |= PolicyFlags.POLICY_OUT_ALL;
-  if (inbound.includePorts === '*') flags |= PolicyFlags.POLICY_IN_ALL;
-  if (included.some((text) => isLoopbackCidr(cidrOf(text)))) flags |= PolicyFlags.POLICY_LOOPBACK_INCLUDED;
-  if (loopback.passthroughSource) flags |= PolicyFlags.POLICY_PASSTHROUGH_SOURCE;
-  if (loopback.selfCallInbound) flags |= PolicyFlags.POLICY_SELF_CALL_INBOUND;
-  return {
-    content_hash: hash,
-    flags,
-    proxy_uids: padIds(identity.proxyUids),
-    proxy_gids: padIds(identity.proxyGids),
-    proxy_uid_count: identity.proxyUids.length,
-    proxy_gid_count: identity.proxyGids.length,
-    tunnel_port: ports.tunnel ?? 0,
-  };
-}
-
-function padIds(ids: number[]): number[] {
-  return [...ids, 0, 0, 0, 0].slice(0, 4);
-}
-
-function rulesOf(policy: RedirectPolicy, id: number): Rules {
-  const { outbound, inbound } = policy;
-  const ports = (list: RuleList, ranges: PortRange[] | '*'): [PortKey, number][] =>
-    (ranges === '*' ? [] : ranges)
-      .flatMap(portPrefixes)
-      .map(({ port, bits }) => [
-        { prefixlen: HEADER_BITS + bits, policy: id, list, port, pad: 0 },
-        LIST_NUMBER[list],
-      ]);
-  const cidrs = (list: RuleList, texts: string[] | '*'): [CidrKey, number][] =>
-    (texts === '*' ? [] : texts)
-      .map(cidrOf)
-      .flatMap(cidrPrefixes)
-      .map(({ bytes, bits }) => [
-        { prefixlen: HEADER_BITS + bits, policy: id, list, addr: { bytes } },
-        LIST_NUMBER[list],
-      ]);
-  return {
-    ports: [
-      ...ports('RULE_OUT_EXCLUDE', outbound.excludePorts),
-      ...ports('RULE_OUT_INCLUDE', outbound.includePorts),
-      ...ports('RULE_IN_EXCLUDE', inbound.excludePorts),
-      ...ports('RULE_IN_INCLUDE', inbound.includePorts),
-    ],
-    cidrs: [
-      ...cidrs('RULE_OUT_EXCLUDE', outbound.excludeCidrs),
-      ...cidrs('RULE_OUT_INCLUDE', outbound.includeCidrs),
-    ],
-  };
-}
-
-function cidrOf(text: string): NonNullable<ReturnType<typeof parseCidr>> {
-  const cidr = parseCidr(text);
-  if (cidr === null) throw new ShuntError('SHUNT_E_POLICY', 'not a CIDR', { target: text });
-  return cidr;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * bpf/policy.h built for this machine: reads one case a line, prints verdict and
- * rule as numbers.
+ * bpf/policy.h built for this machine, for `shunt explain` and the tests: reads
+ * one case a line, prints verdict and rule as numbers.
  *
  *   out FLAGS TUNNEL UIDS GIDS PORTS CIDRS UID GID CONFIRMED LOCAL PORT DADDR SADDR
  *   in  FLAGS TUNNEL UIDS GIDS PORTS CIDRS PORT LOCAL
  *
- * Lists are comma-separated, "-" when empty; PORTS holds list:port, CIDRS holds
- * list:address/bits, addresses are 32 hex digits.
+ * Lists are comma-separated, "-" when empty; PORTS holds list:port or
+ * list:first-last, CIDRS holds list:address/bits, addresses are 32 hex digits.
  */
 #include <linux/types.h>
 #include <stdbool.h>
@@ -17,7 +17,8 @@
 
 #include "../../bpf/layout.h"
 
-#define MAX_RULES 64
+/* ::/0 alone is 96 prefixes around the IPv4-mapped block; a manifest of 1 MiB has no more CIDRs. */
+#define MAX_RULES 131072
 
 struct cidr_rule {
 	int list, bits;
@@ -25,7 +26,7 @@ struct cidr_rule {
 };
 
 static struct {
-	int list[MAX_RULES], port[MAX_RULES], count;
+	int list[MAX_RULES], first[MAX_RULES], last[MAX_RULES], count;
 } ports;
 static struct {
 	struct cidr_rule rule[MAX_RULES];
@@ -35,7 +36,7 @@ static struct {
 static bool port_listed(int list, int port)
 {
 	for (int i = 0; i < ports.count; i++)
-		if (ports.list[i] == list && ports.port[i] == port)
+		if (ports.list[i] == list && ports.first[i] <= port && port <= ports.last[i])
 			return true;
 	return false;
 }
@@ -97,12 +98,23 @@ static int ids(char *text, __u32 *out)
 	return n;
 }
 
+static void too_many(void)
+{
+	fprintf(stderr, "more than %d rules\n", MAX_RULES);
+	exit(2);
+}
+
 static void read_ports(char *text)
 {
 	ports.count = 0;
 	for (char *at = text; *text != '-' && at; ports.count++) {
+		if (ports.count == MAX_RULES)
+			too_many();
 		ports.list[ports.count] = strtol(at, &at, 10);
-		ports.port[ports.count] = strtol(at + 1, &at, 10);
+		ports.first[ports.count] = strtol(at + 1, &at, 10);
+		ports.last[ports.count] = ports.first[ports.count];
+		if (*at == '-')
+			ports.last[ports.count] = strtol(at + 1, &at, 10);
 		at = *at == ',' ? at + 1 : NULL;
 	}
 }
@@ -113,6 +125,8 @@ static void read_cidrs(char *text)
 	for (char *at = text; *text != '-' && at; cidrs.count++) {
 		struct cidr_rule *r = &cidrs.rule[cidrs.count];
 
+		if (cidrs.count == MAX_RULES)
+			too_many();
 		r->list = strtol(at, &at, 10);
 		r->addr = hex_addr(at + 1);
 		r->bits = strtol(at + 1 + 32 + 1, &at, 10);
@@ -122,9 +136,10 @@ static void read_cidrs(char *text)
 
 int main(void)
 {
-	static char line[16384];
+	char *line = NULL;
+	size_t size = 0;
 
-	while (fgets(line, sizeof(line), stdin)) {
+	while (getline(&line, &size, stdin) > 0) {
 		char *direction = strtok(line, " \n");
 		struct policy p = { 0 };
 		struct decision d;

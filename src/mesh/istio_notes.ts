@@ -1,10 +1,11 @@
-/** Settings of Istio that change its rules and that Shunt does not do yet: said, never silently dropped. */
+/** Settings of Istio that not every backend follows, or that nobody can read from the Pod: said, never silently dropped. */
 import type { ContainerSpec, PodObject } from '../pod/workload.ts';
+import type { RedirectPolicy } from '../policy/policy.ts';
 import { clip, parseGoBool } from './annotation_list.ts';
 import { type IptablesOption, parseIptablesArgs } from './istio_iptables_args.ts';
 import type { PolicyNote } from './profile.ts';
 
-interface Unsupported {
+interface Setting {
   annotation?: string;
   /** Of istio-proxy in CNI mode, of istio-init in init mode. */
   env?: string;
@@ -18,9 +19,11 @@ interface Unsupported {
 
 const given = (value: string) => value.trim() !== '';
 const switchedOn = (value: string) => parseGoBool(value) === true;
-const INTERFACES = 'is not done by this version: connections of these interfaces are treated like all others';
+const INTERFACES =
+  'is followed by the iptables backend alone: to eBPF, connections of these interfaces are like all others';
+const UNREADABLE = 'is neither true nor false; Istio takes it for false';
 
-const UNSUPPORTED: readonly Unsupported[] = [
+const IPTABLES_ALONE: readonly Setting[] = [
   {
     annotation: 'traffic.sidecar.istio.io/excludeInterfaces',
     option: 'excludeInterfaces',
@@ -37,42 +40,47 @@ const UNSUPPORTED: readonly Unsupported[] = [
   {
     env: 'ISTIO_META_DNS_CAPTURE',
     asks: switchedOn,
-    message: 'is not done by this version: DNS goes where it is sent',
+    message: 'is followed by the iptables backend alone: with eBPF, DNS goes where it is sent',
   },
   {
     env: 'INVALID_DROP',
     asks: switchedOn,
-    message: 'is not done by this version: invalid packets are not dropped',
+    message: 'is followed by the iptables backend alone: eBPF drops no invalid packets',
   },
   {
     env: 'ISTIO_OUTBOUND_OWNER_GROUPS',
     initOnly: true,
     asks: (value) => given(value) && value !== '*',
-    message: 'is not done by this version: all groups are captured',
+    message: 'is followed by the iptables backend alone: eBPF captures all groups',
   },
   {
     env: 'ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE',
     initOnly: true,
     asks: given,
-    message: 'is not done by this version: these groups are captured like all others',
+    message: 'is followed by the iptables backend alone: eBPF captures these groups like all others',
   },
-  {
-    env: 'ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR',
-    initOnly: true,
-    asks: (value) => given(value) && value !== '127.0.0.1/32',
-    message: 'is not done by this version: only 127.0.0.1 is localhost to the sidecar',
-  },
+  ...['ISTIO_META_DNS_CAPTURE', 'INVALID_DROP', 'ISTIO_DUAL_STACK', 'CAPTURE_ALL_DNS'].map((env) => ({
+    env,
+    asks: (value: string) => given(value) && parseGoBool(value) === null,
+    message: UNREADABLE,
+  })),
 ];
 
-/** One note for each setting of the pod that Istio's rules would follow and ours do not. */
-export function unsupportedSettings(
+/** Environment that the rules are made from: in init mode that of istio-init counts before istio-proxy's. */
+export function environment(proxy: ContainerSpec, init: ContainerSpec | null): Record<string, string> {
+  return init === null ? proxy.env : { ...proxy.env, ...init.env };
+}
+
+/** A note for each setting of the pod that a person should know is not followed everywhere. */
+export function istioNotes(
   pod: PodObject,
   proxy: ContainerSpec,
   init: ContainerSpec | null,
+  { dns }: RedirectPolicy,
 ): PolicyNote[] {
   const options = init === null ? null : parseIptablesArgs(init.args);
-  const env = init === null ? proxy.env : { ...proxy.env, ...init.env };
-  return UNSUPPORTED.flatMap((setting) => {
+  const env = environment(proxy, init);
+  const notes = IPTABLES_ALONE.flatMap((setting) => {
     const { annotation, option, initOnly } = setting;
     const argument = option === undefined ? undefined : options?.get(option);
     const candidates = [
@@ -87,4 +95,14 @@ export function unsupportedSettings(
     if (!found || found.value === undefined) return [];
     return [{ annotation: found.annotation, value: clip(found.value), message: setting.message }];
   });
+  if (dns.mode === 'servers' && dns.servers.length === 0) {
+    const message =
+      "captures queries to the servers of the pod's resolv.conf, which the Pod does not show: no query is captured until the settings name them";
+    notes.push({
+      annotation: 'env ISTIO_META_DNS_CAPTURE',
+      value: env.ISTIO_META_DNS_CAPTURE ?? '',
+      message,
+    });
+  }
+  return notes;
 }

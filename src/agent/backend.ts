@@ -1,0 +1,167 @@
+/** Which backend makes policies true on this node: eBPF where the kernel can, iptables where it cannot, and why. */
+import { existsSync, mkdirSync } from 'node:fs';
+import { release } from 'node:os';
+import { dirname } from 'node:path';
+import type { Logger } from 'pino';
+import { builtObjects, compileObjects } from '../datapath/ebpf/compile.ts';
+import { EbpfDatapath } from '../datapath/ebpf/datapath.ts';
+import { Pins } from '../datapath/ebpf/pins.ts';
+import type { Datapath } from '../datapath/interface.ts';
+import { IptablesDatapath } from '../datapath/iptables/datapath.ts';
+import { type ErrorCode, ShuntError } from '../errors.ts';
+import { resolveCgroup } from '../pod/cgroup.ts';
+import { lockDirectory } from './lock.ts';
+
+export interface BackendOptions {
+  backend: 'auto' | 'ebpf' | 'iptables';
+  /** Gives the cgroup2 directory above all pods, absolute or relative to the mount; asked by eBPF alone. */
+  cgroup(): string;
+  /** Mount point of the BPF file system. */
+  bpffs: string;
+  /** Unix socket of the local API; its directory is the agent's run directory. */
+  socket: string;
+  /** Build bpf/ here instead of using the objects that came along. */
+  compile: boolean;
+  acceleration: boolean;
+  maxPods?: number | undefined;
+  maxPolicies?: number | undefined;
+}
+
+export interface Backend extends Disposable {
+  datapath: Datapath;
+  /** Why this one. */
+  reason: string;
+  /** Cgroup that programs are attached to; null with iptables. */
+  cgroup: string | null;
+  /** Takes out rules of the other backend from pods that this one has enrolled. */
+  succeed(): Promise<void>;
+  /** Work beside enrolling, until the signal. */
+  run(signal: AbortSignal, onError: (error: Error) => void): Promise<void>;
+}
+
+/** bpf_link for cgroup programs; before it nothing can be pinned that outlives the agent. */
+const FIRST_KERNEL = { major: 5, minor: 7 };
+
+/** What a node lacks, and iptables does not need. Anything else is a mistake, to be told rather than worked around. */
+const FALLBACK: readonly ErrorCode[] = [
+  'SHUNT_E_CGROUP2_MISSING',
+  'SHUNT_E_BPFFS_MISSING',
+  'SHUNT_E_BPF_DENIED',
+  'SHUNT_E_LOAD',
+  'SHUNT_E_LIBBPF',
+];
+
+/**
+ * Starts the backend asked for. `auto` is eBPF, or iptables on a node that cannot run it.
+ *
+ * @throws SHUNT_E_AGENT_RUNNING, SHUNT_E_CGROUP_REQUIRED and, when eBPF was asked for, everything that keeps it from
+ *   running
+ */
+export async function startBackend(options: BackendOptions, log: Logger): Promise<Backend> {
+  const chosen = await choose(options, log);
+  log.info({ event: 'backend', backend: chosen.datapath.backend, reason: chosen.reason }, 'backend chosen');
+  return chosen;
+}
+
+async function choose(options: BackendOptions, log: Logger): Promise<Backend> {
+  if (options.backend === 'iptables') return startIptables(options, 'asked for with --backend', log);
+  if (options.backend === 'ebpf') return await startEbpf(options, 'asked for with --backend', log);
+  // Pods of an earlier agent are in force in the kernel; rules beside them would decide a second time.
+  const pinned = existsSync(new Pins(options.bpffs).map('pods'));
+  const old = oldKernel(release());
+  if (old !== null && !pinned) return startIptables(options, old, log);
+  try {
+    return await startEbpf(options, 'the kernel runs it', log);
+  } catch (error) {
+    if (!(error instanceof ShuntError) || !FALLBACK.includes(error.code) || pinned) throw error;
+    return startIptables(options, `eBPF cannot be used: ${error.message} [${error.code}]`, log);
+  }
+}
+
+/**
+ * Why a kernel of this release is too old for eBPF, or null.
+ *
+ * @param text as uname -r gives it
+ */
+export function oldKernel(text: string): string | null {
+  const found = /^(\d+)\.(\d+)/.exec(text);
+  if (found === null) return null;
+  const [major, minor] = [Number(found[1]), Number(found[2])];
+  const enough = major > FIRST_KERNEL.major || (major === FIRST_KERNEL.major && minor >= FIRST_KERNEL.minor);
+  return enough ? null : `the kernel is ${text}, and eBPF needs ${FIRST_KERNEL.major}.${FIRST_KERNEL.minor}`;
+}
+
+async function startEbpf(options: BackendOptions, reason: string, log: Logger): Promise<Backend> {
+  const cgroup = resolveCgroup(options.cgroup());
+  const pins = new Pins(options.bpffs);
+  pins.prepare();
+  using stack = new DisposableStack();
+  stack.use(lockDirectory(pins.root));
+  const datapath = stack.use(
+    await EbpfDatapath.start({
+      pins,
+      objectDirectory: options.compile ? await compileObjects(`${options.socket}.bpf`) : builtObjects(),
+      cgroup,
+      sizes: {
+        ...(options.maxPods === undefined ? {} : { pods: options.maxPods }),
+        ...(options.maxPolicies === undefined ? {} : { policies: options.maxPolicies }),
+      },
+      acceleration: options.acceleration,
+    }),
+  );
+  const resources = stack.move();
+  return {
+    datapath,
+    reason,
+    cgroup: cgroup.path,
+    succeed: () => replaceRules(datapath, options, log),
+    run: (signal, onError) => datapath.runAcceleration(signal, onError),
+    [Symbol.dispose]: () => resources.dispose(),
+  };
+}
+
+function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: Logger): Backend {
+  const directory = dirname(socket);
+  mkdirSync(directory, { recursive: true });
+  const lock = lockDirectory(directory);
+  const datapath = new IptablesDatapath(directory);
+  return {
+    datapath,
+    reason,
+    cgroup: null,
+    succeed: async () => tellPins(bpffs, log),
+    run: async (signal) => await aborted(signal),
+    [Symbol.dispose]: () => lock[Symbol.dispose](),
+  };
+}
+
+/** Rules of an agent that ran with iptables: a pod keeps them until eBPF has it, so that no connection passes between. */
+async function replaceRules(datapath: Datapath, { socket }: BackendOptions, log: Logger): Promise<void> {
+  const directory = dirname(socket);
+  if (IptablesDatapath.recorded(directory).length === 0) return;
+  using before = new IptablesDatapath(directory);
+  for (const { cookie } of before.pods()) {
+    if (!datapath.isEnrolled(cookie) && !before.isGone(cookie)) {
+      log.warn(
+        { event: 'rules-kept', netns: cookie },
+        'iptables rules of an earlier agent stay: the pod is not enrolled',
+      );
+      continue;
+    }
+    await before.withdraw(cookie);
+    log.info({ event: 'rules-replaced', netns: cookie }, 'iptables rules of an earlier agent removed');
+  }
+}
+
+function tellPins(bpffs: string, log: Logger): void {
+  if (!existsSync(new Pins(bpffs).map('pods'))) return;
+  log.warn(
+    { event: 'pins-beside', bpffs },
+    'eBPF programs of an earlier agent are in force too; `shunt cleanup` removes them',
+  );
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}

@@ -1,0 +1,26 @@
+/** Rules of the iptables backend, as `shunt cleanup` finds them: by the records beside the agent's socket. */
+import { dirname } from 'node:path';
+import { IptablesDatapath } from '../datapath/iptables/datapath.ts';
+
+export interface RulesRemoval {
+  kind: 'rules';
+  /** The network namespace. */
+  path: string;
+}
+
+/** Network namespaces that hold rules of ours. */
+export function heldRules(socket: string): RulesRemoval[] {
+  return IptablesDatapath.recorded(dirname(socket)).map(({ netns }) => ({ kind: 'rules', path: netns }));
+}
+
+/**
+ * Takes the rules out of every pod; those of others stay. No agent may be running with this socket.
+ *
+ * @throws SHUNT_E_IPTABLES_APPLY, SHUNT_E_IPTABLES_MISSING
+ */
+export async function removeRules(socket: string): Promise<RulesRemoval[]> {
+  const removals = heldRules(socket);
+  using datapath = new IptablesDatapath(dirname(socket));
+  for (const { cookie } of datapath.pods()) await datapath.withdraw(cookie);
+  return removals;
+}

@@ -1,0 +1,93 @@
+/** Asks bpf/policy.h itself, built as a program of this machine: what it says is what the programs do. */
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { ShuntError } from '../../errors.ts';
+import { packageRoot } from '../../package_root.ts';
+import type { RedirectPolicy } from '../../policy/policy.ts';
+import { HEADER_BITS, rulesOf, scalarsOf } from './policy_entries.ts';
+
+/** enum verdict of policy.h, in its order. */
+const VERDICTS = ['pass', 'outbound', 'inbound'] as const;
+/** enum rule of policy.h, in its order. */
+export const RULES = [
+  'none',
+  'excluded-port',
+  'passthrough-source',
+  'self-call',
+  'app-local',
+  'sidecar',
+  'localhost',
+  'excluded-cidr',
+  'included-port',
+  'included-cidr',
+  'capture-all',
+  'not-included',
+  'tunnel-port',
+  'local-traffic',
+] as const;
+
+export interface NativeDecision {
+  verdict: (typeof VERDICTS)[number];
+  rule: (typeof RULES)[number];
+}
+
+/** A TCP connection as policy.h asks for it. */
+export type ConnectionFacts =
+  | {
+      direction: 'outbound';
+      uid: number;
+      gid: number;
+      /** Runs in the sidecar's cgroup, or that is not known. */
+      identityConfirmed: boolean;
+      /** To an address of the pod's own namespace. */
+      local: boolean;
+      port: number;
+      /** 16 bytes, network order. */
+      to: Uint8Array;
+      from: Uint8Array;
+    }
+  | { direction: 'inbound'; port: number; local: boolean };
+
+/** @throws SHUNT_E_OBJECT_MISSING when the program was not built, SHUNT_E_POLICY for a CIDR that is none */
+export function decideNatively(policy: RedirectPolicy, facts: ConnectionFacts): NativeDecision {
+  const program = join(packageRoot(), 'dist', 'decide');
+  if (!existsSync(program)) {
+    throw new ShuntError('SHUNT_E_OBJECT_MISSING', 'the program that decides is not built', {
+      target: program,
+      fix: 'build it with `npm run build`',
+    });
+  }
+  const output = execFileSync(program, { input: `${caseLine(policy, facts)}\n`, encoding: 'utf8' });
+  const [verdict = Number.NaN, rule = Number.NaN] = output.trim().split(' ').map(Number);
+  const decision = { verdict: VERDICTS[verdict], rule: RULES[rule] };
+  if (decision.verdict === undefined || decision.rule === undefined) {
+    throw new ShuntError('SHUNT_E_OBJECT_MISSING', `it answered ${JSON.stringify(output)}`, {
+      target: program,
+      fix: 'it is of another version: build it with `npm run build`',
+    });
+  }
+  return { verdict: decision.verdict, rule: decision.rule };
+}
+
+/** The form that native/decide/decide.c reads. */
+function caseLine(policy: RedirectPolicy, facts: ConnectionFacts): string {
+  const scalars = scalarsOf(policy, 0n);
+  const { ports, cidrs } = rulesOf(policy, 0);
+  const portList = ports.map(([{ prefixlen, port }, list]) => {
+    const last = port + 2 ** (16 - (prefixlen - HEADER_BITS)) - 1;
+    return `${list}:${port}-${last}`;
+  });
+  const cidrList = cidrs.map(
+    ([{ prefixlen, addr }, list]) => `${list}:${hex(addr.bytes)}/${prefixlen - HEADER_BITS}`,
+  );
+  const { proxyUids, proxyGids } = policy.identity;
+  const lists = [proxyUids, proxyGids, portList, cidrList].map((list) => list.join() || '-');
+  const head = [scalars.flags, scalars.tunnel_port, ...lists];
+  if (facts.direction === 'inbound') return ['in', ...head, facts.port, bit(facts.local)].join(' ');
+  const { uid, gid, identityConfirmed, local, port, to, from } = facts;
+  return ['out', ...head, uid, gid, bit(identityConfirmed), bit(local), port, hex(to), hex(from)].join(' ');
+}
+
+const bit = (value: boolean): number => (value ? 1 : 0);
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

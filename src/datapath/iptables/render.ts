@@ -1,0 +1,65 @@
+/**
+ * RedirectPolicy -> rules of one family. What a rule says and where it stands is the mesh's own; names are ours, so that
+ * both can stand in one pod. Every value is a number or canonical text: nothing of an annotation comes through as it was.
+ */
+import type { AddressFamily } from '../../policy/address.ts';
+import type { RedirectPolicy } from '../../policy/policy.ts';
+import { inboundRules } from './inbound.ts';
+import { number } from './match.ts';
+import { outboundChains } from './outbound.ts';
+import { EMPTY, type Ruleset, transition } from './ruleset.ts';
+import { CHAINS, targetOf } from './target.ts';
+import { zoneRules } from './zones.ts';
+
+/**
+ * Rules of a policy; none when the mesh installs none for the family.
+ *
+ * @param podAddress the pod's address of this family, for rules that name it
+ * @throws SHUNT_E_POLICY for a value that no rule can hold
+ */
+export function rulesetOf(policy: RedirectPolicy, family: AddressFamily, podAddress: string | null): Ruleset {
+  if (!(family === 4 ? policy.families.ip4 : policy.families.ip6)) return EMPTY;
+  const target = targetOf(policy, family, podAddress);
+  const ruleset: Ruleset = new Map();
+  const zones = zoneRules(target);
+  if (zones !== null) {
+    ruleset.set('raw', {
+      chains: new Map([
+        [CHAINS.zonesOut, zones.output],
+        [CHAINS.zonesIn, zones.prerouting],
+      ]),
+      jumps: [
+        { chain: 'PREROUTING', rule: `-j ${CHAINS.zonesIn}` },
+        { chain: 'OUTPUT', rule: `-j ${CHAINS.zonesOut}` },
+      ],
+    });
+  }
+  if (policy.misc.dropInvalid) {
+    ruleset.set('mangle', {
+      chains: new Map([[CHAINS.invalid, ['-m conntrack --ctstate INVALID -j DROP']]]),
+      jumps: [{ chain: 'PREROUTING', rule: `-j ${CHAINS.invalid}` }],
+    });
+  }
+  ruleset.set('nat', {
+    chains: new Map([
+      [CHAINS.toOutbound, [`-p tcp -j REDIRECT --to-ports ${number(policy.ports.outbound)}`]],
+      [CHAINS.toInbound, [`-p tcp -j REDIRECT --to-ports ${number(policy.ports.inbound)}`]],
+      ...outboundChains(target),
+      [CHAINS.inbound, inboundRules(target)],
+    ]),
+    jumps: [
+      { chain: 'PREROUTING', rule: `-j ${CHAINS.inbound}` },
+      { chain: 'OUTPUT', rule: `-j ${CHAINS.output}` },
+    ],
+  });
+  return ruleset;
+}
+
+/** The document that puts a policy into a network namespace which holds none. Parameters as rulesetOf. */
+export function renderDocument(
+  policy: RedirectPolicy,
+  family: AddressFamily,
+  podAddress: string | null = null,
+): string {
+  return transition(EMPTY, rulesetOf(policy, family, podAddress));
+}

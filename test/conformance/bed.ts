@@ -1,0 +1,231 @@
+/** A node with a pod for each contender: the mesh's own rules, our iptables backend, our eBPF backend. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { builtObjects } from '../../src/datapath/ebpf/compile.ts';
+import { EbpfDatapath } from '../../src/datapath/ebpf/datapath.ts';
+import { unenforceable } from '../../src/datapath/ebpf/enforceable.ts';
+import { Pins } from '../../src/datapath/ebpf/pins.ts';
+import { IptablesDatapath } from '../../src/datapath/iptables/datapath.ts';
+import { CgroupTree } from '../../src/lab/cgroup.ts';
+import { run } from '../../src/lab/command.ts';
+import { type Netns, Topology, within } from '../../src/lab/topology.ts';
+import { resolveCgroup } from '../../src/pod/cgroup.ts';
+import { resolveNetns } from '../../src/pod/netns.ts';
+import type { Workload } from '../../src/pod/workload.ts';
+import { testBpffs } from '../fixtures/bpffs.ts';
+import { type Case, EXCLUDED_HOST, identityOf, PASSTHROUGH, PORTS } from './cases.ts';
+import { type Family, type Mesh, oracleRules, policyOf } from './meshes.ts';
+import { Connector, compileProbe, type Seen, serve } from './probe.ts';
+
+export type Backend = 'iptables' | 'ebpf';
+export type Contender = 'oracle' | Backend;
+
+const CONTENDERS: readonly Contender[] = ['oracle', 'iptables', 'ebpf'];
+let serial = 0;
+
+/** Who validates, before there is any other container: where it listens, and from and to where it connects. */
+export interface Validation {
+  uid: number;
+  serve: readonly string[];
+  source: string | null;
+  host: string;
+  port: number;
+}
+
+export class Bed implements AsyncDisposable {
+  readonly mesh: Mesh;
+  /** Why a backend takes no part, a sentence each. */
+  readonly absent = new Map<Backend, string>();
+  readonly #containers: 'all' | 'none';
+  readonly #stack: AsyncDisposableStack;
+  readonly #topology: Topology;
+  readonly #cgroup: CgroupTree;
+  readonly #folder: string;
+  readonly #connectors = new Map<Contender | 'outside', Connector>();
+
+  private constructor(
+    mesh: Mesh,
+    parts: {
+      containers: 'all' | 'none';
+      stack: AsyncDisposableStack;
+      topology: Topology;
+      cgroup: CgroupTree;
+      folder: string;
+    },
+  ) {
+    this.mesh = mesh;
+    this.#containers = parts.containers;
+    this.#stack = parts.stack;
+    this.#topology = parts.topology;
+    this.#cgroup = parts.cgroup;
+    this.#folder = parts.folder;
+  }
+
+  /** @param containers `none`: pods as a CNI plugin finds them, with no process and no cgroup of a container */
+  static async open(
+    mesh: Mesh,
+    backends: readonly Backend[],
+    containers: 'all' | 'none' = 'all',
+  ): Promise<Bed> {
+    const prefix = `shunt-conf${process.pid}x${serial++}`;
+    const stack = new AsyncDisposableStack();
+    try {
+      return await Bed.#build({ mesh, containers }, backends, prefix, stack);
+    } catch (error) {
+      await stack.disposeAsync();
+      throw error;
+    }
+  }
+
+  static async #build(
+    { mesh, containers }: { mesh: Mesh; containers: 'all' | 'none' },
+    backends: readonly Backend[],
+    prefix: string,
+    stack: AsyncDisposableStack,
+  ): Promise<Bed> {
+    const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
+    stack.defer(() => rmSync(folder, { recursive: true, force: true }));
+    await run(['chmod', '755', folder]);
+    const topology = stack.use(await Topology.make(prefix, CONTENDERS));
+    const cgroup = stack.use(CgroupTree.make(prefix));
+    const bed = new Bed(mesh, { containers, stack, topology, cgroup, folder });
+    await bed.#start();
+    await bed.#applyOracle();
+    if (backends.includes('iptables')) await bed.#enrollIptables();
+    if (backends.includes('ebpf')) await bed.#enrollEbpf();
+    return bed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+
+  pod(contender: Contender): Netns {
+    const pod = this.#topology.pods.get(contender);
+    if (pod === undefined) throw new Error(`no pod ${contender}`);
+    return pod;
+  }
+
+  address(contender: Contender | 'outside', family: Family): string {
+    const { ip4, ip6 } = contender === 'outside' ? this.#topology.outside : this.pod(contender);
+    const address = family === 4 ? ip4 : ip6;
+    if (address === null) throw new Error(`no IPv${family} here`);
+    return address;
+  }
+
+  async try(contender: Contender, { who, source, family, host, port }: Case): Promise<Seen> {
+    const { container, ...owner } = identityOf(who, this.mesh);
+    const connector = this.#connectors.get(who === 'outside' ? 'outside' : contender);
+    if (connector === undefined) throw new Error(`nobody connects from ${contender}`);
+    return connector.connect({
+      ...owner,
+      cgroup: who === 'outside' ? '-' : join(this.#container(contender, container), 'cgroup.procs'),
+      source: source === 'default' ? null : PASSTHROUGH[family],
+      host,
+      port,
+    });
+  }
+
+  /** What a validating init container sees. */
+  async validate(contender: Contender, { uid, serve: where, source, host, port }: Validation): Promise<Seen> {
+    const cgroup = this.#container(contender, 'validation');
+    const place = { netns: this.pod(contender).path, cgroup, uid, gid: uid };
+    const logFile = join(this.#folder, 'validation.log');
+    await using _ = await serve(join(this.#folder, 'probe'), 'validator', where, { place, logFile });
+    const connector = this.#connectors.get(contender);
+    if (connector === undefined) throw new Error(`nobody connects from ${contender}`);
+    const from = { cgroup: join(cgroup, 'cgroup.procs'), uid, gid: uid, source };
+    return await connector.connect({ ...from, host, port });
+  }
+
+  #container(contender: Contender, name: string): string {
+    return this.#cgroup.add(contender, name);
+  }
+
+  async #start(): Promise<void> {
+    const { outside } = this.#topology;
+    const program = await compileProbe(this.#folder);
+    await run(within(outside, ['ip', 'address', 'add', `${EXCLUDED_HOST[4]}/24`, 'dev', 'eth0']));
+    if (outside.ip6 !== null) {
+      await run(within(outside, ['ip', 'address', 'add', `${EXCLUDED_HOST[6]}/64`, 'dev', 'eth0', 'nodad']));
+    }
+    const log = (name: string) => join(this.#folder, `${name}.log`);
+    const any = (...ports: number[]) => ports.map((port) => `any:${port}`);
+    const far = { place: { netns: outside.path }, logFile: log('outside') };
+    this.#stack.use(await serve(program, 'outside', any(PORTS.app, PORTS.outExcluded), far));
+    this.#connectors.set(
+      'outside',
+      this.#stack.use(await Connector.start(program, outside.path, log('far'))),
+    );
+    const { outbound, outboundHost, inbound } = this.mesh;
+    const ports = any(PORTS.app, PORTS.inExcluded, PORTS.outExcluded, PORTS.tunnel, PORTS.health);
+    for (const contender of CONTENDERS) {
+      const netns = this.pod(contender).path;
+      this.#connectors.set(
+        contender,
+        this.#stack.use(await Connector.start(program, netns, log(`${contender}-connect`))),
+      );
+      if (this.#containers === 'none') continue;
+      const at = (who: 'app' | 'sidecar') => {
+        const { uid, gid, container } = identityOf(who, this.mesh);
+        const cgroup = this.#container(contender, container);
+        return { place: { netns, uid, gid, cgroup }, logFile: log(`${contender}-${who}`) };
+      };
+      this.#stack.use(await serve(program, 'app', ports, at('app')));
+      const where = [`${outboundHost}:${outbound}`, `any:${inbound}`];
+      this.#stack.use(await serve(program, 'sidecar', where, at('sidecar')));
+    }
+  }
+
+  async #applyOracle(): Promise<void> {
+    const pod = this.pod('oracle');
+    for (const family of this.mesh.families) {
+      const tool = family === 4 ? 'iptables-restore' : 'ip6tables-restore';
+      await run(within(pod, [tool, '--noflush']), oracleRules(this.mesh, family));
+    }
+  }
+
+  async #enrollIptables(): Promise<void> {
+    const directory = join(this.#folder, 'agent');
+    mkdirSync(directory);
+    const datapath = this.#stack.use(new IptablesDatapath(directory));
+    await datapath.enroll(this.#workload('iptables'));
+  }
+
+  async #enrollEbpf(): Promise<void> {
+    const workload = this.#workload('ebpf');
+    const reasons = unenforceable(workload.policy, { ip4: true, ip6: workload.ip6 !== null });
+    if (reasons.length > 0) {
+      this.absent.set('ebpf', reasons.join('; '));
+      return;
+    }
+    const bpffs = this.#stack.use(testBpffs());
+    const datapath = this.#stack.use(
+      await EbpfDatapath.start({
+        pins: new Pins(bpffs.path),
+        objectDirectory: builtObjects(),
+        cgroup: resolveCgroup(this.#cgroup.add('ebpf')),
+        acceleration: false,
+      }),
+    );
+    await datapath.enroll(workload);
+  }
+
+  #workload(contender: Contender): Workload {
+    const { path, ip4, ip6 } = this.pod(contender);
+    return {
+      namespace: 'test',
+      name: contender,
+      uid: `test/${contender}`,
+      netns: resolveNetns(path),
+      ip4,
+      // A mesh of IPv4 alone runs in clusters of IPv4 alone.
+      ip6: this.mesh.families.includes(6) ? ip6 : null,
+      sidecarCgroup:
+        this.#containers === 'none' ? null : resolveCgroup(this.#container(contender, 'sidecar')),
+      policy: policyOf(this.mesh),
+      acceleration: 'off',
+    };
+  }
+}

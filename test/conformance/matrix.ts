@@ -1,0 +1,128 @@
+/** Runs every case of a mesh under its own rules and under ours, and compares what both ends of each saw. */
+import { type Backend, Bed, type Contender } from './bed.ts';
+import { type Case, casesOf } from './cases.ts';
+import { compare, type FieldDifference } from './differences.ts';
+import type { Family, Mesh } from './meshes.ts';
+import type { Seen } from './probe.ts';
+
+/** Connections in flight at once: those that nobody answers only wait. */
+const AT_ONCE = 12;
+
+export interface Outcome {
+  backend: Backend;
+  saw: Seen;
+  differences: FieldDifference[];
+  /** `known` when every difference is listed with its reason, `defect` when one of these is to be mended. */
+  verdict: 'same' | 'known' | 'defect' | 'FAILED';
+}
+
+export interface Row {
+  mesh: Mesh;
+  case: Case;
+  oracle: Seen;
+  outcomes: Outcome[];
+}
+
+export interface Matrix {
+  mesh: Mesh;
+  rows: Row[];
+  absent: ReadonlyMap<Backend, string>;
+}
+
+export async function runMatrix(
+  mesh: Mesh,
+  { backends, families }: { backends: readonly Backend[]; families: readonly Family[] },
+): Promise<Matrix> {
+  await using bed = await Bed.open(mesh, backends);
+  const present = backends.filter((backend) => !bed.absent.has(backend));
+  const rows: Row[] = [];
+  for (const family of families.filter((family) => mesh.families.includes(family))) {
+    const oracle = await runCases(bed, 'oracle', family);
+    const seen = new Map<Backend, Seen[]>();
+    for (const backend of present)
+      seen.set(
+        backend,
+        (await runCases(bed, backend, family)).map(([, saw]) => saw),
+      );
+    for (const [index, [tried, expected]] of oracle.entries()) {
+      const outcomes = present.map((backend) => {
+        const saw = seen.get(backend)?.[index];
+        if (saw === undefined) throw new Error(`${backend} did not run "${tried.to}"`);
+        return outcomeOf(mesh, backend, tried, { oracle: expected, asApp: asApp(tried, oracle), saw });
+      });
+      rows.push({ mesh, case: tried, oracle: expected, outcomes });
+    }
+  }
+  return { mesh, rows, absent: bed.absent };
+}
+
+async function runCases(bed: Bed, contender: Contender, family: Family): Promise<[Case, Seen][]> {
+  const pod = bed.address(contender, family);
+  const cases = casesOf(bed.mesh, family, { pod, outside: bed.address('outside', family) });
+  const results: [Case, Seen][] = [];
+  const queue = [...cases.entries()];
+  const work = async (): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const [index, tried] = next;
+      results[index] = [tried, await tryOn(bed, contender, tried, pod)];
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return results;
+}
+
+/**
+ * Two connections from one port to two ports that REDIRECT makes one would be the same to connection tracking, which then
+ * gives the later one another source port (nf_nat_core.c, get_unique_tuple). That is chance, and so tried again.
+ */
+async function tryOn(bed: Bed, contender: Contender, tried: Case, pod: string): Promise<Seen> {
+  for (let left = 5; ; left--) {
+    const saw = normalised(await bed.try(contender, tried), pod);
+    if (left === 0 || saw.acceptedFrom === null || saw.acceptedFrom.endsWith(':client')) return saw;
+  }
+}
+
+/** The pod's address becomes `pod`, and the client's own port `client`, so that two pods can be compared. */
+function normalised(saw: Seen, pod: string): Seen {
+  const port = /:(\d+)$/.exec(saw.local ?? '')?.[1];
+  const plain = (text: string | null): string | null => {
+    if (text === null) return null;
+    const named = text
+      .replace(`[${pod}]`, 'pod')
+      .replace(`[::ffff:${pod}]`, 'pod-mapped')
+      .replace(new RegExp(`^${pod.replaceAll('.', '\\.')}:`), 'pod:');
+    return port !== undefined && named.endsWith(`:${port}`) ? named.replace(/\d+$/, 'client') : named;
+  };
+  return {
+    landing: saw.landing,
+    local: plain(saw.local),
+    peer: plain(saw.peer),
+    original: plain(saw.original),
+    acceptedOn: plain(saw.acceptedOn),
+    acceptedFrom: plain(saw.acceptedFrom),
+  };
+}
+
+/** What the oracle does for the application in the same place. */
+function asApp({ source, to, family }: Case, oracle: readonly [Case, Seen][]): Seen | null {
+  const found = oracle.find(
+    ([other]) => other.who === 'app' && other.source === source && other.to === to && other.family === family,
+  );
+  return found?.[1] ?? null;
+}
+
+function outcomeOf(
+  mesh: Mesh,
+  backend: Backend,
+  tried: Case,
+  views: { oracle: Seen; asApp: Seen | null; saw: Seen },
+): Outcome {
+  const differences = compare(mesh, backend, tried, views);
+  return { backend, saw: views.saw, differences, verdict: verdictOf(differences) };
+}
+
+function verdictOf(differences: readonly FieldDifference[]): Outcome['verdict'] {
+  if (differences.length === 0) return 'same';
+  if (differences.some(({ known }) => known === null)) return 'FAILED';
+  return differences.some(({ known }) => known?.defect) ? 'defect' : 'known';
+}
