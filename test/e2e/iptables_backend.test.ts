@@ -14,7 +14,7 @@ import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
 import { Lab, OTHER_PORT } from '../../src/lab/lab.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
-import { CLI } from '../fixtures/cli.ts';
+import { CLI, type CliResult, runCli } from '../fixtures/cli.ts';
 
 /** Built for these tests: runs a program without bpf(2), as a container runtime's seccomp profile does. */
 const folder = mkdtempSync(join(tmpdir(), 'shunt-deny-'));
@@ -49,6 +49,7 @@ for (const [index, { way, cli, backend, reason }] of WAYS.entries()) {
   describe(`the demo's scenarios with the iptables backend, ${way}`, () => {
     const rows: Row[] = [];
     let told = '';
+    let explained: CliResult | undefined;
     let remains = '';
     const pinned: string[] = [];
     before(async () => {
@@ -65,6 +66,14 @@ for (const [index, { way, cli, backend, reason }] of WAYS.entries()) {
       const socket = join(lab.folder, 'agent.sock');
       await using agent = await AgentProcess.start({ cli, lab, socket, bpffs: bpffs.path, backend });
       told = (await agent.client.status()).backendReason;
+      explained = await runCli(
+        ['explain', 'pod-a', '--to', `${lab.outside.address(4)}:${OTHER_PORT}`, '--uid', '1000'].concat([
+          '--socket',
+          socket,
+          '-o',
+          'json',
+        ]),
+      );
       const bed: Bed = {
         lab,
         a: lab.pod('a'),
@@ -94,6 +103,12 @@ for (const [index, { way, cli, backend, reason }] of WAYS.entries()) {
     it('let an app that poses as uid 1337 out, as iptables does', () => {
       const row = rows.find(({ scenario }) => scenario === 'app posing as uid 1337');
       assert.deepEqual(row?.acceptedBy, ['outside']);
+    });
+
+    it('are explained by the policy that the agent holds', () => {
+      assert.equal(explained?.code, 0, explained?.stderr);
+      const [{ verdict, rule, notes }] = JSON.parse(explained?.stdout ?? '[{}]');
+      assert.deepEqual([verdict, rule, notes], ['pass', 'excluded-port', []]);
     });
 
     it('go on without the agent, and its successor adopts both pods', () => {
