@@ -65,11 +65,13 @@ for (const { name, mesh: meshName, validation, check } of VALIDATORS) {
     before(async () => {
       const mesh = MESHES.find((entry) => entry.name === meshName);
       assert.ok(mesh);
-      bed = await Bed.open(mesh, ['iptables', 'ebpf'], 'none');
+      bed = await Bed.open(mesh, meshName === 'linkerd' ? ['iptables'] : ['iptables', 'ebpf'], 'none');
     });
     after(async () => await bed[Symbol.asyncDispose]());
 
-    for (const contender of ['oracle', 'iptables', 'ebpf'] as const) {
+    // The eBPF backend refuses Linkerd's pods: their sidecar does not listen where it redirects to.
+    const contenders = ['oracle', 'iptables', ...(meshName === 'linkerd' ? [] : ['ebpf' as const])] as const;
+    for (const contender of contenders) {
       const what = contender === 'oracle' ? "the mesh's own rules" : contender;
       for (const family of FAMILIES) {
         it(`is content with ${what} for IPv${family}`, async () => {
