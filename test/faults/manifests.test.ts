@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync, unlinkSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { BpfMap, codec } from 'libbpf-ts';
 import type { PodReport } from '../../src/agent/api.ts';
+import { PortKeyCodec } from '../../src/datapath/ebpf/gen/objects.ts';
 import { FaultBed } from './bed.ts';
 
 describe('an agent that is given bad manifests', () => {
@@ -129,6 +131,16 @@ describe('an agent that is given bad manifests', () => {
     assert.equal((await direct.who()).peer, direct.local);
     await bed.write('a.yaml', good, (_, seen) => stateOf(seen, 'pod-a') === 'enrolled');
     assert.ok(await bed.redirected());
+  });
+
+  it("writes a policy's rules again when something else deleted them", async () => {
+    using ports = BpfMap.fromPin(`${bed.bpffs}/shunt/maps/ports`, { key: PortKeyCodec, value: codec.u32 });
+    const before = ports.size();
+    assert.ok(before > 0);
+    ports.clear();
+    assert.match((await bed.client.reconcile()).repaired.join('\n'), /its policy is not whole/);
+    assert.equal(ports.size(), before);
+    assert.deepEqual((await bed.client.reconcile()).repaired, []);
   });
 
   it('repairs what was deleted behind its back, and says what', async () => {

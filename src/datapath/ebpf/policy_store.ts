@@ -24,21 +24,24 @@ export class PolicyStore {
   }
 
   /**
-   * The id under which the policy stands in the kernel, writing it where it is not there yet.
+   * The id under which the policy stands in the kernel, writing whatever of it is not there.
    *
-   * @throws SHUNT_E_MAP_FULL, with nothing of the policy left behind
+   * @throws SHUNT_E_MAP_FULL, with nothing of a new policy left behind
    */
   ensure(policy: RedirectPolicy): number {
+    const whole = this.find(policy);
+    if (whole !== null) return whole;
     const hash = contentHash(policy);
     const id = this.#slotFor(hash);
-    if (this.#maps.policies.has(id)) return id;
+    const inUse = this.#maps.policies.has(id);
     const rules = rulesOf(policy, id);
     try {
       this.#maps.ports.setMany(rules.ports);
       this.#maps.cidrs.setMany(rules.cidrs);
       this.#maps.policies.set(id, scalarsOf(policy, hash));
     } catch (cause) {
-      this.#remove(id, rules);
+      // Pods may live by what is there of a policy that was to be repaired.
+      if (!inUse) this.#remove(id, rules);
       if (cause instanceof BpfError && ['E2BIG', 'ENOSPC', 'ENOMEM'].includes(cause.code)) {
         throw new ShuntError('SHUNT_E_MAP_FULL', `no room for the policy: ${cause.message}`, { cause });
       }
@@ -57,17 +60,6 @@ export class PolicyStore {
       rules.ports.every(([key]) => this.#maps.ports.has(key)) &&
       rules.cidrs.every(([key]) => this.#maps.cidrs.has(key));
     return whole ? id : null;
-  }
-
-  /** Writes the policy's entries again, whatever is there: repairs what something else deleted. */
-  rewrite(policy: RedirectPolicy): number {
-    const hash = contentHash(policy);
-    const id = this.#slotFor(hash);
-    const rules = rulesOf(policy, id);
-    this.#maps.ports.setMany(rules.ports);
-    this.#maps.cidrs.setMany(rules.cidrs);
-    this.#maps.policies.set(id, scalarsOf(policy, hash));
-    return id;
   }
 
   /** Removes every policy that is not in use. */
