@@ -13,8 +13,6 @@ import type { Seen } from './probe.ts';
  */
 const difference = v.strictObject({
   reason: v.pipe(v.string(), v.nonEmpty()),
-  /** Something to be mended and not a choice. */
-  defect: v.optional(v.boolean(), false),
   backend: v.picklist(['iptables', 'ebpf']),
   meshes: v.optional(v.array(v.string())),
   who: v.optional(v.array(v.string())),
@@ -69,9 +67,7 @@ export function compare(
   if (other === undefined || asApp === null || found.every(({ known }) => known !== null)) return found;
   const excused = against(asApp, saw, plain);
   if (excused.some(({ known }) => known === null)) return found;
-  // What is wrong with the application's own connections is no better here.
-  const entry = excused.find(({ known }) => known?.defect)?.known ?? other;
-  return found.map((difference) => ({ ...difference, known: difference.known ?? entry }));
+  return found.map((difference) => ({ ...difference, known: difference.known ?? other }));
 }
 
 function against(oracle: Seen, saw: Seen, entries: readonly Difference[]): FieldDifference[] {

@@ -12,8 +12,8 @@ export interface Outcome {
   backend: Backend;
   saw: Seen;
   differences: FieldDifference[];
-  /** `known` when every difference is listed with its reason, `defect` when one of these is to be mended. */
-  verdict: 'same' | 'known' | 'defect' | 'FAILED';
+  /** `known` when every difference is listed with its reason. */
+  verdict: 'same' | 'known' | 'FAILED';
 }
 
 export interface Row {
@@ -123,6 +123,5 @@ function outcomeOf(
 
 function verdictOf(differences: readonly FieldDifference[]): Outcome['verdict'] {
   if (differences.length === 0) return 'same';
-  if (differences.some(({ known }) => known === null)) return 'FAILED';
-  return differences.some(({ known }) => known?.defect) ? 'defect' : 'known';
+  return differences.some(({ known }) => known === null) ? 'FAILED' : 'known';
 }

@@ -8,7 +8,6 @@ export interface Count {
   backend: Backend;
   same: number;
   known: number;
-  defects: number;
   failed: number;
   /** Why it did not run; null when it did. */
   absent: string | null;
@@ -26,7 +25,6 @@ export function countsOf(matrices: readonly Matrix[], backends: readonly Backend
         backend,
         same: count('same'),
         known: count('known'),
-        defects: count('defect'),
         failed: count('FAILED'),
         absent: absent.get(backend) ?? null,
       };
@@ -66,10 +64,10 @@ export function failures(outcomes: readonly Outcome[]): string[] {
 
 export function countLines(counts: readonly Count[]): string {
   return counts
-    .map(({ mesh, backend, same, known, defects, failed, absent }) => {
+    .map(({ mesh, backend, same, known, failed, absent }) => {
       const head = `${mesh.padEnd(15)} ${backend.padEnd(8)}`;
       return absent === null
-        ? `${head} ${same} same, ${known} different by choice, ${defects} different by a known defect, ${failed} failed`
+        ? `${head} ${same} same, ${known} different by choice, ${failed} failed`
         : `${head} not run: ${absent}`;
     })
     .join('\n');
@@ -77,16 +75,15 @@ export function countLines(counts: readonly Count[]): string {
 
 /** Text of docs/conformance.md. */
 export function markdown(matrices: readonly Matrix[], backends: readonly Backend[]): string {
-  const counts = countsOf(matrices, backends).map(
-    ({ mesh, backend, same, known, defects, failed, absent }) =>
-      absent === null
-        ? `| ${mesh} | ${backend} | ${same + known + defects + failed} | ${same} | ${known} | ${defects} | ${failed} |`
-        : `| ${mesh} | ${backend} | not run: ${absent} | | | | |`,
+  const counts = countsOf(matrices, backends).map(({ mesh, backend, same, known, failed, absent }) =>
+    absent === null
+      ? `| ${mesh} | ${backend} | ${same + known + failed} | ${same} | ${known} | ${failed} |`
+      : `| ${mesh} | ${backend} | not run: ${absent} | | | |`,
   );
   return [
     ...INTRODUCTION,
-    '| mesh | backend | cases | same | known difference | known defect | failed |',
-    '|---|---|---|---|---|---|---|',
+    '| mesh | backend | cases | same | known difference | failed |',
+    '|---|---|---|---|---|---|',
     ...counts,
     '',
     '## Known differences',
@@ -159,6 +156,5 @@ function knownRow(entry: Difference, index: number, matrices: readonly Matrix[])
     .filter(({ outcomes }) =>
       outcomes.some(({ differences }) => differences.some(({ known }) => known === entry)),
     ).length;
-  const reason = `${entry.defect ? '**Defect.** ' : ''}${entry.reason}`;
-  return `| ${index + 1} | ${entry.backend} | ${count} | ${entry.fields.join(', ')} | ${reason} |`;
+  return `| ${index + 1} | ${entry.backend} | ${count} | ${entry.fields.join(', ')} | ${entry.reason} |`;
 }
