@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Outbound: connect() of an enrolled pod goes to the sidecar at podIP:port, and
- * getpeername() keeps telling the application the destination it asked for.
+ * getpeername() keeps telling the application the destination it asked for. To the
+ * sidecar getsockname() tells what REDIRECT would have made its own address.
  *
  * The target is the pod's own address, not 127.0.0.1: a socket bound to a device
- * or an address still connects, and getsockname() shows the pod's address.
+ * or an address still connects, and getsockname() shows the pod's address. Where the
+ * sidecar listens on localhost alone, the source is bound to the pod's address instead.
  */
 #include "shunt.h"
+#include "sockaddr.h"
 #include "pods.h"
 #include "addrs.h"
 #include "rules.h"
 #include "settings.h"
 #include "conns.h"
+#include "roles.h"
+#include "targets.h"
 #include "events.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -28,6 +33,8 @@ struct attempt {
 struct target {
 	struct addr addr;
 	__u16 port; /* host order; 0 = leave the call as it is */
+	bool bind; /* give the socket this source, which it would not choose itself */
+	struct addr source;
 };
 
 static __always_inline bool is_sidecar_cgroup(const struct pod *pod)
@@ -89,16 +96,69 @@ static __always_inline void offer_sidecar(struct bpf_sock *sk, const struct atte
 	remember(sk, a, flags);
 }
 
+/* The address at which the verdict's port takes connections of the destination's family. */
+static __always_inline void aim(const struct attempt *a, const struct pod *pod,
+				const struct policy *policy, enum verdict verdict, struct target *to)
+{
+	bool is4 = addr_is4(&a->dst.addr);
+	bool has_own = pod->flags & (is4 ? POD_HAS_IP4 : POD_HAS_IP6);
+	/* What is asked of lo keeps to lo, as does a family the pod has no address of. */
+	bool on_lo = addr_is_loopback(&a->dst.addr) || addr_is_passthrough(&a->dst.addr) ||
+		     addr_is_any(&a->dst.addr) || !has_own;
+	struct target_key key = { .netns = a->netns, .family = is4 ? AF_INET : AF_INET6 };
+	struct listening_at *at = 0;
+
+	if (is4)
+		addr_set4(&to->addr, bpf_htonl(0x7f000001));
+	else
+		addr_set(&to->addr, 0, 0, 0, bpf_htonl(1));
+	switch (verdict) {
+	case VERDICT_POD_IP:
+		/* The kernel chose 127.0.0.1 as source before the rules moved the destination. */
+		to->source = to->addr;
+		to->addr = pod->ip4;
+		to->port = bpf_ntohs(a->dst.port);
+		to->bind = addr_is_any(&a->saddr);
+		return;
+	case VERDICT_DNS:
+		to->addr = is4 ? policy->dns4 : policy->dns6;
+		to->port = policy->dns_port;
+		break;
+	case VERDICT_OUTBOUND:
+		to->port = pod->outbound_port;
+		at = bpf_map_lookup_elem(&shunt_targets, &key);
+		if (at)
+			to->addr = at->addr;
+		else if (!on_lo)
+			to->addr = is4 ? pod->ip4 : pod->ip6;
+		break;
+	default:
+		to->port = pod->inbound_port;
+		if (!on_lo)
+			to->addr = is4 ? pod->ip4 : pod->ip6;
+	}
+	if (addr_is_loopback(&to->addr) && !on_lo && addr_is_any(&a->saddr)) {
+		to->source = is4 ? pod->ip4 : pod->ip6;
+		to->bind = true;
+	}
+}
+
+/* A function of its own, or the verifier follows each way through the rules to the end of the hook. */
+static __noinline int verdict_of(const struct policy *policy, const struct outbound_facts *facts)
+{
+	return decide_outbound(policy, facts).verdict;
+}
+
 /* Decides for one connect call. DENY only when an original destination would be lost. */
-static __always_inline int outbound(struct bpf_sock *sk, const struct attempt *a,
+static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 				    struct target *to)
 {
 	struct pod *pod = bpf_map_lookup_elem(&shunt_pods, &a->netns);
 	struct outbound_facts facts = {};
 	enum conn_flags flags = CONN_REDIRECTED;
 	const struct policy *policy;
-	struct decision d;
-	bool sidecar, loopback_target;
+	enum verdict decided;
+	bool sidecar;
 	__u64 ids;
 
 	if (!pod)
@@ -110,24 +170,30 @@ static __always_inline int outbound(struct bpf_sock *sk, const struct attempt *a
 		return DENY;
 	}
 
+	/* The kernel's own choices, which come after this hook and before the rules. */
+	if (addr_is_any(&a->dst.addr) && addr_is4(&a->dst.addr) && !addr_is_any(&a->saddr))
+		a->dst.addr = a->saddr;
+	if (!addr_is4(&a->dst.addr) && addr_is_any(&a->saddr) && addr_is_passthrough(&a->dst.addr))
+		a->saddr = a->dst.addr;
+
 	ids = bpf_get_current_uid_gid();
 	facts.policy_id = pod->policy;
 	facts.uid = ids;
 	facts.gid = ids >> 32;
 	facts.port = bpf_ntohs(a->dst.port);
-	facts.identity_confirmed = is_sidecar_cgroup(pod);
-	facts.local = addr_owner(a->netns, &a->dst.addr) != 0;
+	facts.identity_confirmed = POLICY_VALUE(&facts, is_sidecar_cgroup(pod));
+	facts.local = POLICY_VALUE(&facts, addr_owner(a->netns, &a->dst.addr) != 0);
 	facts.daddr = a->dst.addr;
 	facts.saddr = a->saddr;
-	sidecar = policy_claims_sidecar(policy, facts.uid, facts.gid);
+	sidecar = POLICY_VALUE(&facts, policy_claims_sidecar(policy, facts.uid, facts.gid));
 	if (sidecar && !facts.identity_confirmed) {
 		sidecar = false;
 		count(a->netns, COUNTER_IMPERSONATED);
 		event_of_process(a->netns, EVENT_IMPERSONATION, &a->dst);
 	}
 
-	d = decide_outbound(policy, &facts);
-	if (d.verdict == VERDICT_PASS) {
+	decided = verdict_of(policy, &facts);
+	if (decided == VERDICT_PASS) {
 		bool local = facts.local || addr_is_loopback(&facts.daddr) ||
 			     addr_is_any(&facts.daddr);
 
@@ -143,27 +209,17 @@ static __always_inline int outbound(struct bpf_sock *sk, const struct attempt *a
 		flags |= CONN_ACCEL;
 	if (sidecar)
 		flags |= CONN_SIDECAR;
+	if (decided == VERDICT_POD_IP)
+		flags |= CONN_TO_POD;
 	if (!remember(sk, a, flags)) {
 		count(a->netns, COUNTER_OUTBOUND_REFUSED);
 		event_of_process(a->netns, EVENT_STORAGE_FAILED, &a->dst);
 		return DENY;
 	}
 
-	/* A destination on lo keeps to lo, as does a family the pod has no address of. */
-	loopback_target = addr_is_loopback(&a->dst.addr) || addr_is_passthrough(&a->dst.addr);
-	if (addr_is4(&a->dst.addr)) {
-		if (loopback_target || !(pod->flags & POD_HAS_IP4))
-			addr_set4(&to->addr, bpf_htonl(0x7f000001));
-		else
-			to->addr = pod->ip4;
-	} else {
-		if (loopback_target || !(pod->flags & POD_HAS_IP6))
-			addr_set(&to->addr, 0, 0, 0, bpf_htonl(1));
-		else
-			to->addr = pod->ip6;
-	}
-	to->port = d.verdict == VERDICT_INBOUND ? pod->inbound_port : pod->outbound_port;
-	count(a->netns, d.verdict == VERDICT_INBOUND ? COUNTER_SELF_CALL :
+	aim(a, pod, policy, decided, to);
+	count(a->netns, decided == VERDICT_INBOUND ? COUNTER_SELF_CALL :
+			decided == VERDICT_DNS     ? COUNTER_DNS_REDIRECTED :
 						       COUNTER_OUTBOUND_REDIRECTED);
 	return ALLOW;
 }
@@ -193,6 +249,13 @@ int shunt_connect4(struct bpf_sock_addr *ctx)
 
 	verdict = outbound(sk, &a, &to);
 	if (verdict == ALLOW && to.port) {
+		if (to.bind) {
+			struct sockaddr4 source = { .family = AF_INET };
+
+			/* A socket that is bound to a port alone keeps its source. */
+			source.ip = addr_words(&to.source).w[3];
+			bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source));
+		}
 		ctx->user_ip4 = addr_words(&to.addr).w[3];
 		ctx->user_port = bpf_htons(to.port);
 	}
@@ -220,6 +283,12 @@ int shunt_connect6(struct bpf_sock_addr *ctx)
 
 	verdict = outbound(sk, &a, &to);
 	if (verdict == ALLOW && to.port) {
+		if (to.bind) {
+			struct sockaddr6 source = { .family = AF_INET6 };
+
+			source.addr = to.source;
+			bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source));
+		}
 		w = addr_words(&to.addr);
 		ctx->user_ip6[0] = w.w[0];
 		ctx->user_ip6[1] = w.w[1];
@@ -268,5 +337,64 @@ int shunt_peername6(struct bpf_sock_addr *ctx)
 		ctx->user_ip6[3] = w.w[3];
 		ctx->user_port = conn->orig.port;
 	}
+	return ALLOW;
+}
+
+/*
+ * What REDIRECT makes a sidecar's own address: localhost for what the pod sent, the
+ * listener's port for what reached it from outside. -1 leaves the kernel's answer.
+ */
+static __always_inline __s32 redirected_server(struct bpf_sock *sk, bool *localhost)
+{
+	const enum conn_flags both = CONN_SERVER | CONN_REDIRECTED;
+	struct listener_role *role;
+	struct conn *conn;
+
+	*localhost = false;
+	if (!sk)
+		return -1;
+	conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
+	if (conn && (conn->flags & both) == both) {
+		*localhost = !(conn->flags & CONN_TO_POD);
+		return sk->src_port;
+	}
+	role = bpf_sk_storage_get(&shunt_roles, sk, 0, 0);
+	return role && role->port ? role->port : -1;
+}
+
+SEC("cgroup/getsockname4")
+int shunt_sockname4(struct bpf_sock_addr *ctx)
+{
+	bool localhost;
+	__s32 port = redirected_server(ctx->sk, &localhost);
+
+	if (port < 0)
+		return ALLOW;
+	if (localhost)
+		ctx->user_ip4 = bpf_htonl(0x7f000001);
+	ctx->user_port = bpf_htons(port);
+	return ALLOW;
+}
+
+SEC("cgroup/getsockname6")
+int shunt_sockname6(struct bpf_sock_addr *ctx)
+{
+	bool localhost;
+	__s32 port = redirected_server(ctx->sk, &localhost);
+
+	if (port < 0)
+		return ALLOW;
+	if (localhost) {
+		/* IPv4 on a dual-stack listener keeps its prefix. */
+		if (ctx->user_ip6[2] == bpf_htonl(0xffff)) {
+			ctx->user_ip6[3] = bpf_htonl(0x7f000001);
+		} else {
+			ctx->user_ip6[0] = 0;
+			ctx->user_ip6[1] = 0;
+			ctx->user_ip6[2] = 0;
+			ctx->user_ip6[3] = bpf_htonl(1);
+		}
+	}
+	ctx->user_port = bpf_htons(port);
 	return ALLOW;
 }

@@ -5,28 +5,29 @@
 
 #include "address.h"
 
-static __always_inline bool policy_uid_listed(const struct policy *p, __u32 uid)
+/* Place among the sidecar's uids; -1 when it is none of them. */
+static __always_inline int policy_uid_index(const struct policy *p, __u32 uid)
 {
 #pragma unroll
 	for (int i = 0; i < SHUNT_MAX_PROXY_IDS; i++)
-		if (i < p->proxy_uid_count && p->proxy_uids[i] == uid)
-			return true;
-	return false;
+		if (p->proxy_uids[i] == uid)
+			return i;
+	return -1;
 }
 
-static __always_inline bool policy_gid_listed(const struct policy *p, __u32 gid)
+static __always_inline int policy_gid_index(const struct policy *p, __u32 gid)
 {
 #pragma unroll
 	for (int i = 0; i < SHUNT_MAX_PROXY_IDS; i++)
-		if (i < p->proxy_gid_count && p->proxy_gids[i] == gid)
-			return true;
-	return false;
+		if (p->proxy_gids[i] == gid)
+			return i;
+	return -1;
 }
 
 /* Runs under the sidecar's uid or gid, whoever it is. */
 static __always_inline bool policy_claims_sidecar(const struct policy *p, __u32 uid, __u32 gid)
 {
-	return policy_uid_listed(p, uid) || policy_gid_listed(p, gid);
+	return policy_uid_index(p, uid) >= 0 || policy_gid_index(p, gid) >= 0;
 }
 
 #endif

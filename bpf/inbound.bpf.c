@@ -83,6 +83,7 @@ int shunt_inbound(struct bpf_sk_lookup *ctx)
 	facts.policy_id = pod->policy;
 	facts.port = port;
 	facts.local = from_inside(&local, &remote);
+	facts.remote = remote;
 	if (decide_inbound(policy, &facts).verdict == VERDICT_PASS) {
 		if (!facts.local)
 			count(netns, COUNTER_INBOUND_PASSED);

@@ -12,14 +12,18 @@
 #define SHUNT_LAYOUT_H
 
 /* Raised whenever a pinned map's key or value changes shape. */
-#define SHUNT_LAYOUT_VERSION 1
+#define SHUNT_LAYOUT_VERSION 2
 
 #define SHUNT_MAX_PROXY_IDS 4
+/* No process runs under it: the kernel's own word for an invalid id. */
+#define SHUNT_NO_ID 0xffffffff
 /*
  * Listeners kept per pod and family. One is enough to steer to, since the kernel
  * then picks within its SO_REUSEPORT group; the rest outlive a worker's end.
  */
 #define SHUNT_LISTENER_SLOTS 16
+/* Resolvers that one unconnected socket may have queries with at a time; a power of two. */
+#define SHUNT_RESOLVERS 4
 
 struct addr {
 	__u8 bytes[16];
@@ -58,17 +62,45 @@ enum policy_flags {
 	POLICY_LOOPBACK_INCLUDED = 1 << 2, /* an include CIDR covers loopback: rule 3b is off */
 	POLICY_PASSTHROUGH_SOURCE = 1 << 3, /* 127.0.0.6 and ::6 on lo are left alone */
 	POLICY_SELF_CALL_INBOUND = 1 << 4, /* sidecar to own pod IP goes inbound */
+	POLICY_SKIP_IP4 = 1 << 5, /* the mesh has no rules for the family */
+	POLICY_SKIP_IP6 = 1 << 6,
+	POLICY_SIDECAR_TO_POD_IP = 1 << 7, /* sidecar to 127.0.0.1 goes to the pod's address */
+	/* Lists that are not empty: the others need no look into a map. */
+	POLICY_EXEMPT_UIDS = 1 << 8,
+	POLICY_EXEMPT_UID_PORTS = 1 << 9,
+	POLICY_INCLUDED_GIDS = 1 << 10, /* only the listed are captured */
+	POLICY_EXCLUDED_GIDS = 1 << 11,
+	POLICY_EXCLUDED_SOURCES = 1 << 12, /* inbound */
+	/* When a mesh asks what is excluded, where that is not Istio's order. */
+	POLICY_PORTS_LATE = 1 << 13, /* after localhost */
+	POLICY_CIDRS_EARLY = 1 << 14, /* before the sidecar is told */
+	/* Queries to port 53. */
+	POLICY_DNS_IP4 = 1 << 15, /* captured over the family */
+	POLICY_DNS_IP6 = 1 << 16,
+	POLICY_DNS_SERVERS = 1 << 17, /* only those to a listed server */
+	POLICY_DNS_LOCALHOST = 1 << 18, /* only those to 127.0.0.1 and ::1 */
+	POLICY_DNS_TCP = 1 << 19, /* over TCP as well */
+	POLICY_DNS_TCP_PASS = 1 << 20, /* over TCP the application's pass */
+	POLICY_DNS_FIRST = 1 << 21, /* asked before everything, of the sidecar too */
+	POLICY_DNS_EARLY = 1 << 22, /* asked before excluded ports, not of the sidecar */
 };
 
-/* policies: id -> scalars. Lists stand in `shunt_ports` and `shunt_cidrs`. */
+/* policies: id -> scalars. Lists stand in `shunt_ports`, `shunt_cidrs`, `shunt_ids`. */
 struct policy {
 	__u64 content_hash; /* of the whole policy, lists included */
 	enum policy_flags flags;
-	__u32 proxy_uids[SHUNT_MAX_PROXY_IDS];
+	__u32 proxy_uids[SHUNT_MAX_PROXY_IDS]; /* SHUNT_NO_ID where there are fewer */
 	__u32 proxy_gids[SHUNT_MAX_PROXY_IDS];
 	__u8 proxy_uid_count;
 	__u8 proxy_gid_count;
 	__u16 tunnel_port; /* 0 = none */
+	__be32 localhost4; /* what localhost is over IPv4, masked */
+	__be32 localhost4_mask;
+	struct addr dns4; /* where queries over IPv4 go */
+	struct addr dns6;
+	__u16 dns_port; /* host order */
+	__u16 pad;
+	__u32 pad2;
 };
 
 enum rule_list {
@@ -76,9 +108,23 @@ enum rule_list {
 	RULE_OUT_INCLUDE = 2,
 	RULE_IN_EXCLUDE = 3,
 	RULE_IN_INCLUDE = 4,
+	RULE_OUT_EXCLUDE_UDP = 5, /* ports whose queries pass */
+	RULE_UID_PORTS_TCP = 6, /* ports that pass for some users: a set of user ranges */
+	RULE_UID_PORTS_UDP = 7,
+	RULE_DNS_SERVER = 8,
 };
 
-/* LPM keys. prefixlen counts bits after itself: 64 of header, then the rule's. */
+enum id_list {
+	ID_EXEMPT_UID = 1,
+	ID_UID_PORTS = 2, /* of the user ranges in RULE_UID_PORTS_*: a set */
+	ID_INCLUDE_GID = 3,
+	ID_EXCLUDE_GID = 4,
+};
+
+/*
+ * LPM keys. prefixlen counts bits after itself: 64 of header, then the rule's. Values
+ * of ports and ids are 1, or a set: a port and a user that share a member pass.
+ */
 struct port_key {
 	__u32 prefixlen;
 	__u32 policy;
@@ -92,6 +138,13 @@ struct cidr_key {
 	__u32 policy;
 	enum rule_list list;
 	struct addr addr;
+};
+
+struct id_key {
+	__u32 prefixlen;
+	__u32 policy;
+	enum id_list list;
+	__be32 id;
 };
 
 /*
@@ -127,6 +180,7 @@ enum conn_flags {
 	CONN_SEND_ACCEL = 1 << 6, /* this end may redirect what it sends */
 	CONN_CROSS_NETNS = 1 << 7, /* recorded under netns 0 */
 	CONN_PROMOTED = 1 << 8, /* in the sockhash */
+	CONN_TO_POD = 1 << 9, /* sent to the pod's address with its port, not to the sidecar */
 };
 
 struct pair {
@@ -160,6 +214,28 @@ struct conn {
 /* listener_roles: set when the sidecar binds; accepted sockets inherit it. */
 struct listener_role {
 	__u64 netns;
+	__u32 port; /* that it listens on, host order; 0 before it does */
+	__u32 pad;
+};
+
+/* targets: where the sidecar takes outbound connections of a family. */
+struct target_key {
+	__u64 netns;
+	__u32 family;
+	__u32 pad;
+};
+
+struct listening_at {
+	struct addr addr; /* that it is bound to; unspecified = all */
+};
+
+/* queries: per UDP socket, the resolvers that it asked. */
+struct queries {
+	struct endpoint asked[SHUNT_RESOLVERS];
+	__u32 count;
+	__u32 last; /* slot of the newest */
+	__u32 connected;
+	__u32 pad;
 };
 
 struct listener_key {
@@ -223,6 +299,7 @@ enum counter {
 	COUNTER_LISTENER_CAPTURED,
 	COUNTER_LISTENER_LOST,
 	COUNTER_EVENT_LOST,
+	COUNTER_DNS_REDIRECTED,
 	COUNTER_MAX,
 };
 

@@ -14,6 +14,7 @@
 #include "pairs.h"
 #include "flows.h"
 #include "listeners.h"
+#include "targets.h"
 #include "events.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -167,13 +168,13 @@ static __always_inline void on_server_established(struct bpf_sock_ops *ctx, stru
 	barrier_var(sidecar); /* or clang ORs the pointer itself */
 	conn->orig = pair->orig;
 	conn->flags = CONN_SERVER | (redirected ? CONN_REDIRECTED : 0) |
-		      (sidecar ? CONN_SIDECAR : 0);
+		      (sidecar ? CONN_SIDECAR : 0) | (pair->flags & CONN_TO_POD);
 	conn->netns = netns;
 	conn->self = bpf_get_socket_cookie(ctx);
 	conn->peer = 0;
 	conn->since_ns = bpf_ktime_get_ns();
 	/* What was redirected to the sidecar's port is the sidecar's, marked or not. */
-	join(ctx, conn, pair, pod, sidecar || redirected);
+	join(ctx, conn, pair, pod, sidecar || (redirected && !(pair->flags & CONN_TO_POD)));
 forget:
 	if (redirected)
 		bpf_map_delete_elem(&shunt_pairs, &key);
@@ -198,6 +199,24 @@ static __always_inline void on_close(struct bpf_sock_ops *ctx, struct conn *conn
 	bpf_map_delete_elem(&shunt_flows, &self);
 }
 
+/*
+ * A sidecar that takes outbound connections on one address only (Linkerd on 127.0.0.1)
+ * is sent them there; the newest listener tells.
+ */
+static __always_inline void learn_target(struct bpf_sock_ops *ctx, __u64 netns)
+{
+	struct target_key key = { .netns = netns };
+	struct listening_at at = {};
+	struct addr remote;
+
+	READ_ADDRS(ctx, &at.addr, &remote);
+	key.family = addr_is4(&at.addr) ? AF_INET : ctx->family;
+	if (addr_is_any(&at.addr))
+		bpf_map_delete_elem(&shunt_targets, &key);
+	else
+		bpf_map_update_elem(&shunt_targets, &key, &at, BPF_ANY);
+}
+
 /* Keeps the newest listeners: when all slots are taken, the oldest key gives way. */
 static __always_inline void on_listen(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
@@ -211,7 +230,12 @@ static __always_inline void on_listen(struct bpf_sock_ops *ctx, struct bpf_sock 
 	key.netns = role->netns;
 	key.family = ctx->family;
 	pod = bpf_map_lookup_elem(&shunt_pods, &key.netns);
-	if (!pod || ctx->local_port != pod->inbound_port)
+	role->port = ctx->local_port;
+	if (!pod)
+		return;
+	if (role->port == pod->outbound_port)
+		learn_target(ctx, key.netns);
+	if (role->port != pod->inbound_port)
 		return;
 	for (__u32 i = 0; i < SHUNT_LISTENER_SLOTS && err; i++) {
 		key.slot = i;

@@ -6,6 +6,7 @@
  * the socket's own address, as connection tracking would say.
  */
 #include "shunt.h"
+#include "sockaddr.h"
 #include "conns.h"
 #include "roles.h"
 #include "counters.h"
@@ -14,21 +15,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Larger buffers cannot be seen whole; optlen 0 hands the kernel's answer through. */
 #define OPTLEN_SEEN 4096
-
-struct sockaddr4 {
-	__u16 family;
-	__be16 port;
-	__u32 ip;
-	__u8 zero[8];
-};
-
-struct sockaddr6 {
-	__u16 family;
-	__be16 port;
-	__u32 flowinfo;
-	struct addr addr;
-	__u32 scope_id;
-};
 
 static __always_inline int answer(struct bpf_sockopt *ctx, const struct endpoint *dst)
 {

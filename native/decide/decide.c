@@ -7,8 +7,11 @@
  *   in  FLAGS TUNNEL UIDS GIDS PORTS CIDRS PORT LOCAL
  *
  * Lists are comma-separated, "-" when empty; PORTS holds list:port or
- * list:first-last, CIDRS holds list:address/bits, addresses are 32 hex digits.
+ * list:first-last, CIDRS holds list:address/bits, addresses are 32 hex digits. More
+ * words may follow: localhost=ADDRESS/BITS of IPv4, ids=list:first-last=SET,...,
+ * remote=ADDRESS, and query for UDP. A port range may end in =SET as well.
  */
+#include <arpa/inet.h>
 #include <linux/types.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,20 +28,32 @@ struct cidr_rule {
 	struct addr addr;
 };
 
-static struct {
-	int list[MAX_RULES], first[MAX_RULES], last[MAX_RULES], count;
-} ports;
+struct ranges {
+	int list[MAX_RULES], count;
+	__u32 first[MAX_RULES], last[MAX_RULES];
+	__u64 set[MAX_RULES];
+};
+static struct ranges port_rules, id_rules;
 static struct {
 	struct cidr_rule rule[MAX_RULES];
 	int count;
 } cidrs;
 
-static bool port_listed(int list, int port)
+/* The set of the narrowest range, as a prefix trie has it. */
+static __u64 set_of(const struct ranges *r, int list, __u32 value)
 {
-	for (int i = 0; i < ports.count; i++)
-		if (ports.list[i] == list && ports.first[i] <= port && port <= ports.last[i])
-			return true;
-	return false;
+	__u64 set = 0;
+	__u32 narrowest = ~0u;
+
+	for (int i = 0; i < r->count; i++) {
+		if (r->list[i] != list || value < r->first[i] || value > r->last[i])
+			continue;
+		if (r->last[i] - r->first[i] > narrowest)
+			continue;
+		narrowest = r->last[i] - r->first[i];
+		set = r->set[i];
+	}
+	return set;
 }
 
 static bool cidr_listed(int list, const struct addr *a)
@@ -58,7 +73,8 @@ static bool cidr_listed(int list, const struct addr *a)
 	return false;
 }
 
-#define POLICY_PORT_LISTED(id, list, port) port_listed(list, port)
+#define POLICY_PORT_SET(policy, list, port) set_of(&port_rules, list, port)
+#define POLICY_ID_SET(policy, list, id) set_of(&id_rules, list, id)
 #define POLICY_CIDR_LISTED(id, list, addr) cidr_listed(list, addr)
 #include "../../bpf/policy.h"
 
@@ -91,6 +107,8 @@ static int ids(char *text, __u32 *out)
 {
 	int n = 0;
 
+	for (int i = 0; i < SHUNT_MAX_PROXY_IDS; i++)
+		out[i] = SHUNT_NO_ID;
 	for (char *at = text; *text != '-' && at && n < SHUNT_MAX_PROXY_IDS; n++) {
 		out[n] = strtoul(at, &at, 10);
 		at = *at == ',' ? at + 1 : NULL;
@@ -104,17 +122,19 @@ static void too_many(void)
 	exit(2);
 }
 
-static void read_ports(char *text)
+static void read_ranges(struct ranges *r, char *text)
 {
-	ports.count = 0;
-	for (char *at = text; *text != '-' && at; ports.count++) {
-		if (ports.count == MAX_RULES)
+	r->count = 0;
+	for (char *at = text; *text != '-' && at; r->count++) {
+		int i = r->count;
+
+		if (i == MAX_RULES)
 			too_many();
-		ports.list[ports.count] = strtol(at, &at, 10);
-		ports.first[ports.count] = strtol(at + 1, &at, 10);
-		ports.last[ports.count] = ports.first[ports.count];
+		r->list[i] = strtol(at, &at, 10);
+		r->first[i] = r->last[i] = strtoul(at + 1, &at, 10);
 		if (*at == '-')
-			ports.last[ports.count] = strtol(at + 1, &at, 10);
+			r->last[i] = strtoul(at + 1, &at, 10);
+		r->set[i] = *at == '=' ? strtoull(at + 1, &at, 10) : 1;
 		at = *at == ',' ? at + 1 : NULL;
 	}
 }
@@ -134,6 +154,40 @@ static void read_cidrs(char *text)
 	}
 }
 
+/* The words that may follow a case. */
+struct more {
+	struct addr remote;
+	bool query;
+};
+
+static struct more read_more(struct policy *p)
+{
+	struct more more = { 0 };
+
+	id_rules.count = 0;
+	p->localhost4 = htonl(0x7f000001);
+	p->localhost4_mask = ~0u;
+	for (char *w = strtok(NULL, " \n"); w; w = strtok(NULL, " \n")) {
+		if (!strncmp(w, "localhost=", 10)) {
+			struct addr a = hex_addr(w + 10);
+			int bits = atoi(w + 10 + 32 + 1);
+
+			p->localhost4_mask = bits ? htonl(~0u << (32 - bits)) : 0;
+			p->localhost4 = addr_words(&a).w[3] & p->localhost4_mask;
+		} else if (!strncmp(w, "ids=", 4)) {
+			read_ranges(&id_rules, w + 4);
+		} else if (!strncmp(w, "remote=", 7)) {
+			more.remote = hex_addr(w + 7);
+		} else if (!strcmp(w, "query")) {
+			more.query = true;
+		} else {
+			fprintf(stderr, "unknown word %s\n", w);
+			exit(2);
+		}
+	}
+	return more;
+}
+
 int main(void)
 {
 	char *line = NULL;
@@ -150,7 +204,7 @@ int main(void)
 		p.tunnel_port = atoi(word());
 		p.proxy_uid_count = ids(word(), p.proxy_uids);
 		p.proxy_gid_count = ids(word(), p.proxy_gids);
-		read_ports(word());
+		read_ranges(&port_rules, word());
 		read_cidrs(word());
 		if (!strcmp(direction, "out")) {
 			struct outbound_facts f = { 0 };
@@ -162,12 +216,13 @@ int main(void)
 			f.port = atoi(word());
 			f.daddr = hex_addr(word());
 			f.saddr = hex_addr(word());
-			d = decide_outbound(&p, &f);
+			d = read_more(&p).query ? decide_query(&p, &f) : decide_outbound(&p, &f);
 		} else {
 			struct inbound_facts f = { 0 };
 
 			f.port = atoi(word());
 			f.local = atoi(word());
+			f.remote = read_more(&p).remote;
 			d = decide_inbound(&p, &f);
 		}
 		printf("%d %d\n", d.verdict, d.rule);
