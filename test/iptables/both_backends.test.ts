@@ -113,7 +113,8 @@ describe('an agent with both backends', () => {
     assert.equal((await bed.cli('cleanup')).code, 0);
     for (const name of ['a', 'b']) assert.doesNotMatch(await rules(name), /SHUNT_/);
     assert.equal(existsSync(join(bed.lab.folder, 'iptables')), false);
-    const verified = await bed.cli('cleanup', '--verify');
-    assert.equal(verified.code, 0, verified.stdout);
+    // Programs of others may be in this kernel; rules are looked for beside the socket.
+    const verified = await bed.cli('cleanup', '--verify', '-o', 'json');
+    assert.doesNotMatch(verified.stdout, /"kind": ?"rules"/);
   });
 });
