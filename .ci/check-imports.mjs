@@ -59,6 +59,7 @@ export const LAYERS = [
   { name: 'lab', paths: ['src/lab/'], may: [...COMMON, 'policy', 'mesh', 'pod'] },
   { name: 'test', paths: ['test/'], may: '*', packages: '*' },
   { name: 'bench', paths: ['bench/'], may: '*', packages: '*' },
+  { name: 'vm', paths: ['vagrant/'], may: ['errors'] },
 ];
 
 /** Packages that only the layers naming them may import. */

@@ -23,6 +23,7 @@ const TASKS = {
     root: true,
     program: ['--conditions=source', 'native/libbpf-ts/bench/bench.ts'],
   },
+  vm: { purpose: 'vm', root: true, program: ['--conditions=source', 'vagrant/main.ts'] },
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
   shunt: { purpose: 'build', root: false, program: ['src/cli/launch.js'] },
 };

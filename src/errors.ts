@@ -180,6 +180,14 @@ export const ERRORS = {
     what: 'the eBPF backend cannot enforce a setting of this pod',
     fix: 'enforce the pod with the iptables backend, or take the setting named out of its annotations',
   },
+  SHUNT_E_SETTINGS: {
+    what: 'the settings file is wrong',
+    fix: 'correct the key named; docs/meshes.md lists the settings. A running agent keeps the last good ones',
+  },
+  SHUNT_E_BACKEND_UNAVAILABLE: {
+    what: 'the pod asks for a backend that this node does not run',
+    fix: 'take the annotation shunt.dev/backend away or set it to auto; `shunt status` and `shunt doctor` say why the backend is missing',
+  },
   SHUNT_E_BPFFS_MISSING: {
     what: 'no BPF file system is mounted here',
     fix: 'mount one: mount -t bpf bpf /sys/fs/bpf',
@@ -239,6 +247,30 @@ export const ERRORS = {
   SHUNT_E_ATTACH_ROOT: {
     what: 'Shunt does not attach to the root cgroup',
     fix: 'name the cgroup above all pods with --cgroup',
+  },
+  SHUNT_E_VM_KERNEL: {
+    what: 'no suite is known for this kernel',
+    fix: '`npm run vm -- --help` names the kernels',
+  },
+  SHUNT_E_VM_MACHINE: {
+    what: 'guests run on x86-64 machines only',
+    fix: 'use one, or run the command on a machine that has the kernel',
+  },
+  SHUNT_E_VM_PACKAGE: {
+    what: "a package for the guest cannot be had from Debian's archive",
+    fix: 'check the network and the mirror (--mirror URL names another), then run it again',
+  },
+  SHUNT_E_VM_QEMU: {
+    what: 'QEMU cannot be used here',
+    fix: 'apt-get install --no-install-recommends qemu-system-x86 busybox-static virtiofsd (Debian 12 has virtiofsd in the first)',
+  },
+  SHUNT_E_VM_BOOT: {
+    what: 'the guest died before its command ended',
+    fix: 'its console says why; with more --memory, or on a newer QEMU, it may not',
+  },
+  SHUNT_E_VM_TIMEOUT: {
+    what: 'the command did not end in time; the guest was ended',
+    fix: 'give it more with --timeout SECONDS; emulation is 10 to 20 times slower than this machine',
   },
 } as const satisfies Record<`SHUNT_E_${string}`, { what: string; fix: string }>;
 

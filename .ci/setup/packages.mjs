@@ -23,12 +23,19 @@ export const PACKAGES = [
     use: 'test',
     without: 'the tests that ask bpftool for a second opinion are skipped',
   },
+  { name: 'qemu-system-x86', use: 'guest' },
+  { name: 'busybox-static', use: 'guest' },
+  // Debian 12 has it in qemu-system-common.
+  { name: 'virtiofsd', instead: 'qemu-system-common', use: 'guest' },
+  { name: 'debian-archive-keyring', use: 'guest' },
+  { name: 'xz-utils', use: 'guest' },
 ];
 
 /** Which uses each purpose of set-up needs. */
 export const USES = {
   build: ['build'],
   bench: ['build', 'data plane'],
+  vm: ['build', 'data plane', 'test', 'guest'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
   test: ['build', 'data plane', 'sidecar', 'test'],
 };

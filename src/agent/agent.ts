@@ -6,17 +6,21 @@ import type { Datapath, DatapathEvent } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import { RepeatLimiter } from '../observe/log.ts';
 import { type Snapshot, watchPodFiles } from '../pod/files.ts';
+import { nodeNameservers } from '../pod/nameservers.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
 import { type BackendOptions, startBackend } from './backend.ts';
 import { labelOf } from './desire.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
+import { SettingsFile } from './settings_file.ts';
 
 export interface AgentOptions extends BackendOptions {
   /** File or directory of Pod manifests. */
   pods: string;
   reconcileIntervalMs: number;
+  /** File of mesh settings; null for none. */
+  config: string | null;
 }
 
 const CAP_BPF = 39n;
@@ -29,6 +33,7 @@ const CAP_SYS_ADMIN = 21n;
  */
 export async function runAgent(options: AgentOptions, log: Logger, signal: AbortSignal): Promise<void> {
   checkCapabilities();
+  const settings = new SettingsFile(options.config);
   const startedAt = new Date().toISOString();
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
@@ -39,7 +44,17 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
 
   using backend = await startBackend(options, log);
   const { datapath } = backend;
-  const reconciler = new Reconciler(datapath, log.child({ component: 'reconcile' }));
+  const iptables = datapath.backend === 'iptables' ? datapath : backend.beside;
+  const reconciler = new Reconciler(
+    {
+      ebpf: datapath.backend === 'ebpf' ? datapath : null,
+      iptables,
+      wish: options.backend,
+      reason: backend.reason,
+    },
+    log.child({ component: 'reconcile' }),
+    () => ({ settings: settings.settings, nameservers: nodeNameservers }),
+  );
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
   const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
     const report = await reconciler.reconcile(snapshot);
@@ -48,11 +63,15 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   };
   tellRejected(first.value, log);
   await reconcile(first.value);
-  await backend.succeed();
+  backend.tellOthers();
 
+  const { links, pods: adoptedPods } = datapath.adopted;
+  const adopted = { links, pods: adoptedPods + (backend.beside?.adopted.pods ?? 0) };
   const status = (): StatusReport => {
     const reports = reconciler.reports();
     const count = (state: string): number => reports.filter((report) => report.state === state).length;
+    const enrolledBy = { ebpf: 0, iptables: 0 };
+    for (const { state, backend: by } of reports) if (state === 'enrolled' && by !== null) enrolledBy[by]++;
     const { pods, rejected } = reconciler.snapshot;
     return {
       version: VERSION,
@@ -67,10 +86,15 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
         manifests: new Set(pods.map(({ file }) => file)).size,
         rejected: rejected.map(({ file, error }) => ({ file, ...errorReport(error) })),
       },
-      adopted: datapath.adopted,
+      settings: {
+        path: settings.path,
+        error: settings.error === null ? null : errorReport(settings.error),
+      },
+      adopted,
       drift,
       acceleration: datapath.acceleration(),
       pods: { enrolled: count('enrolled'), left: count('left'), failed: count('failed') },
+      enrolledBy,
       links: datapath.links(),
       maps: datapath.maps(),
     };
@@ -95,7 +119,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   log.info(
     {
       event: 'ready',
-      adopted: datapath.adopted,
+      adopted,
       enrolled,
       left,
       failed,
@@ -109,6 +133,12 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
     tellEvents(datapath, reconciler, reconcile, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
+    settings.watch(ended, async (outcome) => {
+      tellSettings(settings, outcome, log);
+      if (outcome === 'changed') {
+        await reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+      }
+    }),
     server.closed,
   ]);
   await reconciler.idle();
@@ -131,6 +161,17 @@ async function watchManifests(
   for (let next = await snapshots.next(); next.done !== true; next = await snapshots.next()) {
     tellRejected(next.value, log);
     await reconcile(next.value).catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+  }
+}
+
+function tellSettings(settings: SettingsFile, outcome: 'changed' | 'rejected', log: Logger): void {
+  const { path: file, error } = settings;
+  if (outcome === 'changed') log.info({ event: 'settings', file }, 'settings taken');
+  else {
+    log.error(
+      { event: 'settings-rejected', file, ...error?.toJSON() },
+      'settings not taken: the last good ones stay in force',
+    );
   }
 }
 

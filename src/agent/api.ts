@@ -31,6 +31,10 @@ export interface PodReport {
   reason: string | null;
   error: ErrorReport | null;
   mesh: string | null;
+  /** What enforces it now. */
+  backend: 'ebpf' | 'iptables' | null;
+  /** Why that one, for people. */
+  backendReason: string | null;
   ip4: string | null;
   ip6: string | null;
   netns: { path: string; cookie: string } | null;
@@ -51,10 +55,14 @@ export interface StatusReport {
   cgroup: string | null;
   bpffs: string;
   source: { path: string; manifests: number; rejected: (ErrorReport & { file: string })[] };
+  /** Settings in force: null without --config. The error says why the file as it stands now is not. */
+  settings: { path: string | null; error: ErrorReport | null };
   adopted: { links: number; pods: number };
   drift: { checkedAt: string; repaired: string[]; outstanding: string[] };
   acceleration: AccelerationState;
   pods: { enrolled: number; left: number; failed: number };
+  /** Of the enrolled pods, how many each backend enforces. */
+  enrolledBy: { ebpf: number; iptables: number };
   links: HeldLink[];
   maps: MapFill[];
 }

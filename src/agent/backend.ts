@@ -28,13 +28,16 @@ export interface BackendOptions {
 }
 
 export interface Backend extends Disposable {
+  /** The node's own: what a pod gets that has no wish. */
   datapath: Datapath;
+  /** Iptables beside eBPF, for pods that want it or need it. */
+  beside: Datapath | null;
   /** Why this one. */
   reason: string;
   /** Cgroup that programs are attached to; null with iptables. */
   cgroup: string | null;
-  /** Takes out rules of the other backend from pods that this one has enrolled. */
-  succeed(): Promise<void>;
+  /** Says what another backend left in force that this agent cannot take over. */
+  tellOthers(): void;
   /** Work beside enrolling, until the signal. */
   run(signal: AbortSignal, onError: (error: Error) => void): Promise<void>;
 }
@@ -97,6 +100,7 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
   pins.prepare();
   using stack = new DisposableStack();
   stack.use(lockDirectory(pins.root));
+  const beside = stack.use(rulesBeside(options, log));
   const datapath = stack.use(
     await EbpfDatapath.start({
       pins,
@@ -112,9 +116,10 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
   const resources = stack.move();
   return {
     datapath,
+    beside: beside.datapath,
     reason,
     cgroup: cgroup.path,
-    succeed: () => replaceRules(datapath, options, log),
+    tellOthers: () => {},
     run: (signal, onError) => datapath.runAcceleration(signal, onError),
     [Symbol.dispose]: () => resources.dispose(),
   };
@@ -127,29 +132,32 @@ function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: L
   const datapath = new IptablesDatapath(directory);
   return {
     datapath,
+    beside: null,
     reason,
     cgroup: null,
-    succeed: async () => tellPins(bpffs, log),
+    tellOthers: () => tellPins(bpffs, log),
     run: async (signal) => await aborted(signal),
     [Symbol.dispose]: () => lock[Symbol.dispose](),
   };
 }
 
-/** Rules of an agent that ran with iptables: a pod keeps them until eBPF has it, so that no connection passes between. */
-async function replaceRules(datapath: Datapath, { socket }: BackendOptions, log: Logger): Promise<void> {
+/**
+ * Iptables for single pods of a node that runs eBPF, and for what an agent with iptables left: a pod keeps its rules until
+ * eBPF has it. None where another agent holds the run directory, in which the pods with rules are remembered.
+ */
+function rulesBeside({ socket }: BackendOptions, log: Logger): Disposable & { datapath: Datapath | null } {
   const directory = dirname(socket);
-  if (IptablesDatapath.recorded(directory).length === 0) return;
-  using before = new IptablesDatapath(directory);
-  for (const { cookie } of before.pods()) {
-    if (!datapath.isEnrolled(cookie) && !before.isGone(cookie)) {
-      log.warn(
-        { event: 'rules-kept', netns: cookie },
-        'iptables rules of an earlier agent stay: the pod is not enrolled',
-      );
-      continue;
-    }
-    await before.withdraw(cookie);
-    log.info({ event: 'rules-replaced', netns: cookie }, 'iptables rules of an earlier agent removed');
+  mkdirSync(directory, { recursive: true });
+  try {
+    const lock = lockDirectory(directory);
+    return { datapath: new IptablesDatapath(directory), [Symbol.dispose]: () => lock[Symbol.dispose]() };
+  } catch (error) {
+    if (!(error instanceof ShuntError) || error.code !== 'SHUNT_E_AGENT_RUNNING') throw error;
+    log.warn(
+      { event: 'no-rules-beside', directory },
+      'another agent holds the run directory: no pod gets iptables',
+    );
+    return { datapath: null, [Symbol.dispose]: () => {} };
   }
 }
 

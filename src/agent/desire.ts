@@ -1,19 +1,20 @@
 /** What is wanted for one pod: from its manifest to a workload, or the reason why not. */
 import { ShuntError } from '../errors.ts';
-import type { PolicyNote } from '../mesh/profile.ts';
-import { recognise } from '../mesh/recognise.ts';
+import type { PolicyNote, ProfileContext } from '../mesh/profile.ts';
+import { MESH_PROFILES, recognise } from '../mesh/recognise.ts';
+import { type BackendWish, backendWanted } from '../mesh/shunt_annotation.ts';
 import { locateWorkload, podName } from '../pod/locate.ts';
 import type { PodName, PodObject, Workload } from '../pod/workload.ts';
 
 export type Desire =
-  | { kind: 'enroll'; name: PodName; workload: Workload; notes: PolicyNote[] }
+  | { kind: 'enroll'; name: PodName; workload: Workload; backend: BackendWish | null; notes: PolicyNote[] }
   | { kind: 'leave'; name: PodName; reason: string }
   | { kind: 'failed'; name: PodName; error: ShuntError };
 
 /** Looks at the mesh's rules and at the node. Never throws a ShuntError: it becomes the pod's state. */
-export function desireOf(pod: PodObject): Desire {
+export function desireOf(pod: PodObject, context: ProfileContext = {}): Desire {
   const name = podName(pod);
-  const recognition = recognise(pod);
+  const recognition = recognise(pod, MESH_PROFILES, context);
   switch (recognition.kind) {
     case 'leave':
       return { kind: 'leave', name, reason: recognition.reason };
@@ -26,7 +27,9 @@ export function desireOf(pod: PodObject): Desire {
     }
     case 'redirect':
       try {
-        return { kind: 'enroll', name, workload: locateWorkload(pod, recognition), notes: recognition.notes };
+        const { backend, notes } = backendWanted(pod);
+        const workload = locateWorkload(pod, recognition);
+        return { kind: 'enroll', name, workload, backend, notes: [...recognition.notes, ...notes] };
       } catch (error) {
         if (!(error instanceof ShuntError)) throw error;
         return { kind: 'failed', name, error };

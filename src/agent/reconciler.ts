@@ -6,28 +6,38 @@
 import type { Logger } from 'pino';
 import type { Datapath, HeldPod } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
+import type { ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
 import type { Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
+import { NODES_OWN, type NodeBackends, type PodBackend, podBackend } from './pod_backend.ts';
 
 interface Entry {
   desire: Desire;
   /** What is in force, which for a failed pod is what was before; null when it is not enrolled. */
   held: Workload | null;
+  /** Why the pod has the backend it has, or was to have; null before it was chosen. */
+  backendReason: string | null;
   error: ShuntError | null;
 }
 
 export class Reconciler {
-  readonly #datapath: Datapath;
+  readonly #backends: NodeBackends;
+  /** Those that run, eBPF before iptables. */
+  readonly #datapaths: readonly Datapath[];
+  readonly #context: () => ProfileContext;
   readonly #log: Logger;
   #entries = new Map<string, Entry>();
   #first = true;
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Snapshot = { pods: [], rejected: [] };
 
-  constructor(datapath: Datapath, log: Logger) {
-    this.#datapath = datapath;
+  /** @param context what pods are recognised with, asked for at each pass */
+  constructor(backends: NodeBackends, log: Logger, context: () => ProfileContext = () => ({})) {
+    this.#backends = backends;
+    this.#datapaths = [backends.ebpf, backends.iptables].filter((datapath) => datapath !== null);
+    this.#context = context;
     this.#log = log;
   }
 
@@ -53,24 +63,28 @@ export class Reconciler {
   }
 
   reports(): PodReport[] {
-    const kernel = new Map(this.#datapath.pods().map((pod) => [pod.cookie, pod]));
+    const kernel = new Map<bigint, Held>();
+    for (const { backend, pods } of this.#heldPods()) {
+      for (const pod of pods) if (!kernel.has(pod.cookie)) kernel.set(pod.cookie, { backend, pod });
+    }
     return [...this.#entries.values()].map((entry) => reportOf(entry, kernel));
   }
 
   async #pass(snapshot: Snapshot): Promise<ReconcileReport> {
     const report: ReconcileReport = { repaired: [], outstanding: [] };
+    const context = this.#context();
     this.#snapshot = snapshot;
     const before = this.#entries;
     const entries = new Map<string, Entry>();
     const taken = new Map<bigint, string>();
     for (const { pod } of snapshot.pods) {
-      const desire = desireOf(pod);
+      const desire = desireOf(pod, context);
       const earlier = before.get(desire.name.uid) ?? null;
       entries.set(desire.name.uid, await this.#settle(desire, earlier, taken, report));
     }
     await this.#withdrawOrphans(entries, before, snapshot, report);
     this.#entries = entries;
-    report.repaired.push(...(await this.#datapath.repair()));
+    for (const datapath of this.#datapaths) report.repaired.push(...(await datapath.repair()));
     this.#first = false;
     if (report.repaired.length > 0)
       this.#log.warn({ event: 'drift', repaired: report.repaired }, 'repaired drift');
@@ -92,7 +106,7 @@ export class Reconciler {
           'pod left alone',
         );
       }
-      return { desire, held: null, error: null };
+      return { desire, held: null, backendReason: null, error: null };
     }
     if (desire.kind === 'failed') return this.#failed(desire, held, desire.error, earlier);
     const { workload } = desire;
@@ -103,35 +117,55 @@ export class Reconciler {
       return this.#failed(desire, held, error, earlier);
     }
     taken.set(workload.netns.cookie, labelOf(desire.name));
+    let backend: PodBackend | null = null;
     try {
-      await this.#enroll(workload, held, desire, earlier, report);
-      return { desire, held: workload, error: null };
+      backend = podBackend(this.#backends, workload, desire.backend);
+      this.#tellBackend(workload, backend, earlier);
+      await this.#enroll(workload, held, desire, backend, earlier, report);
+      return { desire, held: workload, backendReason: backend.reason, error: null };
     } catch (error) {
       if (!(error instanceof ShuntError)) throw error;
       // An adopted pod that could not be taken over is still in force.
-      const inForce = held ?? (this.#datapath.isEnrolled(workload.netns.cookie) ? workload : null);
-      return this.#failed(desire, inForce, error, earlier);
+      const inForce = held ?? (this.#isEnrolled(workload.netns.cookie) ? workload : null);
+      return this.#failed(desire, inForce, error, earlier, backend?.reason);
     }
+  }
+
+  /** A pod that is not where the node's others are, or that moves: said once. */
+  #tellBackend(workload: Workload, { datapath, reason }: PodBackend, earlier: Entry | null): void {
+    if (earlier?.backendReason === reason) return;
+    const same = reason === NODES_OWN;
+    if (same && earlier === null) return;
+    const pod = labelOf(workload);
+    this.#log.info({ event: 'pod-backend', pod, backend: datapath.backend, reason }, 'backend of the pod');
   }
 
   async #enroll(
     workload: Workload,
     held: Workload | null,
     desire: Desire & { kind: 'enroll' },
+    { datapath, other }: PodBackend,
     earlier: Entry | null,
     report: ReconcileReport,
   ): Promise<void> {
     const { cookie } = workload.netns;
     const pod = labelOf(workload);
-    const inKernel = this.#datapath.isEnrolled(cookie);
-    const drift = inKernel ? await this.#datapath.drift(workload) : [];
+    const inKernel = datapath.isEnrolled(cookie);
+    const beside = other?.isEnrolled(cookie) ?? false;
+    const drift = inKernel ? await datapath.drift(workload) : [];
     // At the first pass an adopted pod is taken over whatever it holds: its programs are to become this agent's.
-    if (inKernel && drift.length === 0 && held !== null && !this.#first) return;
+    if (inKernel && !beside && drift.length === 0 && held !== null && !this.#first) return;
     const startedMs = performance.now();
-    await this.#datapath.enroll(workload);
+    await datapath.enroll(workload);
+    if (beside && other !== null) {
+      // Both decide alike meanwhile, as beside a mesh's own rules: no connection passes between.
+      await other.withdraw(cookie);
+      const change = { from: other.backend, to: datapath.backend };
+      this.#log.info({ event: 'pod-backend-changed', pod, ...change }, 'pod has another backend');
+    }
     const tookMs = Math.round((performance.now() - startedMs) * 100) / 100;
     if (held !== null && held.netns.cookie !== cookie) {
-      await this.#datapath.withdraw(held.netns.cookie);
+      for (const each of this.#datapaths) await each.withdraw(held.netns.cookie);
       this.#log.info(
         { event: 'pod-moved', pod, from: held.netns.cookie, to: cookie },
         'pod has a new network namespace',
@@ -146,7 +180,7 @@ export class Reconciler {
     }
     const event = inKernel && held === null ? 'pod-adopted' : held === null ? 'pod-enrolled' : 'pod-updated';
     this.#log.info(
-      { event, pod, mesh: workload.policy.mesh, netns: cookie, tookMs },
+      { event, pod, mesh: workload.policy.mesh, backend: datapath.backend, netns: cookie, tookMs },
       event.replace('-', ' '),
     );
     if (earlier === null) this.#tellNotes(desire);
@@ -161,14 +195,20 @@ export class Reconciler {
     }
   }
 
-  #failed(desire: Desire, held: Workload | null, error: ShuntError, earlier: Entry | null): Entry {
+  #failed(
+    desire: Desire,
+    held: Workload | null,
+    error: ShuntError,
+    earlier: Entry | null,
+    backendReason = earlier?.backendReason ?? null,
+  ): Entry {
     if (earlier?.error?.message !== error.message) {
       this.#log.error(
         { event: 'pod-failed', pod: labelOf(desire.name), enrolled: held !== null, ...error.toJSON() },
         held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
       );
     }
-    return { desire, held, error };
+    return { desire, held, backendReason, error };
   }
 
   /**
@@ -188,9 +228,10 @@ export class Reconciler {
       ),
     );
     const unclear = snapshot.rejected.length > 0 || [...entries.values()].some(({ error }) => error !== null);
-    for (const { cookie } of this.#datapath.pods()) {
+    const cookies = this.#heldPods().flatMap(({ pods }) => pods.map((each) => each.cookie));
+    for (const cookie of new Set(cookies)) {
       const pod = removed.get(cookie);
-      const gone = this.#datapath.isGone(cookie);
+      const gone = this.#datapaths.some((datapath) => datapath.isGone(cookie));
       if (wanted.has(cookie) && !gone) continue;
       if (pod !== undefined) await this.#withdraw(cookie, pod, 'its manifest is gone');
       else if (gone)
@@ -202,8 +243,16 @@ export class Reconciler {
       } else await this.#withdraw(cookie, null, 'no manifest names it');
     }
     for (const entry of entries.values()) {
-      if (entry.held !== null && !this.#datapath.isEnrolled(entry.held.netns.cookie)) entry.held = null;
+      if (entry.held !== null && !this.#isEnrolled(entry.held.netns.cookie)) entry.held = null;
     }
+  }
+
+  #heldPods(): { backend: Datapath['backend']; pods: HeldPod[] }[] {
+    return this.#datapaths.map((datapath) => ({ backend: datapath.backend, pods: datapath.pods() }));
+  }
+
+  #isEnrolled(cookie: bigint): boolean {
+    return this.#datapaths.some((datapath) => datapath.isEnrolled(cookie));
   }
 
   async #withdraw(
@@ -211,25 +260,33 @@ export class Reconciler {
     pod: { namespace: string; name: string } | null,
     reason: string,
   ): Promise<void> {
-    await this.#datapath.withdraw(cookie);
+    for (const datapath of this.#datapaths) await datapath.withdraw(cookie);
     const label = pod === null ? null : `${pod.namespace}/${pod.name}`;
     this.#log.info({ event: 'pod-withdrawn', pod: label, netns: cookie, reason }, 'pod withdrawn');
   }
 }
 
-function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, HeldPod>): PodReport {
+interface Held {
+  backend: Datapath['backend'];
+  pod: HeldPod;
+}
+
+function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
   const { desire, held, error } = entry;
+  const inKernel = held === null ? undefined : kernel.get(held.netns.cookie);
   return {
     ...desire.name,
     state: error !== null ? 'failed' : held !== null ? 'enrolled' : 'left',
     reason: desire.kind === 'leave' ? desire.reason : null,
     error: error === null ? null : errorReport(error),
     mesh: held?.policy.mesh ?? null,
+    backend: inKernel?.backend ?? null,
+    backendReason: entry.backendReason,
     ip4: held?.ip4 ?? null,
     ip6: held?.ip6 ?? null,
     netns: held === null ? null : { path: held.netns.path, cookie: String(held.netns.cookie) },
     identity: held === null ? null : held.sidecarCgroup === null ? 'uid' : 'cgroup',
     policy: held?.policy ?? null,
-    held: held === null ? null : (kernel.get(held.netns.cookie) ?? null),
+    held: inKernel?.pod ?? null,
   };
 }

@@ -92,6 +92,8 @@ export const PodsSchema = v.array(
     reason: v.nullable(v.string()),
     error: v.nullable(ErrorReportSchema),
     mesh: v.nullable(v.string()),
+    backend: v.nullable(v.picklist(['ebpf', 'iptables'])),
+    backendReason: v.nullable(v.string()),
     ip4: v.nullable(v.string()),
     ip6: v.nullable(v.string()),
     netns: v.nullable(v.looseObject({ path: v.string(), cookie: v.string() })),
@@ -114,6 +116,7 @@ export const StatusSchema = v.looseObject({
     manifests: v.number(),
     rejected: v.array(v.looseObject({ ...ErrorReportSchema.entries, file: v.string() })),
   }),
+  settings: v.looseObject({ path: v.nullable(v.string()), error: v.nullable(ErrorReportSchema) }),
   adopted: v.looseObject({ links: v.number(), pods: v.number() }),
   drift: v.looseObject({
     checkedAt: v.string(),
@@ -122,6 +125,7 @@ export const StatusSchema = v.looseObject({
   }),
   acceleration: AccelerationSchema,
   pods: v.looseObject({ enrolled: v.number(), left: v.number(), failed: v.number() }),
+  enrolledBy: v.looseObject({ ebpf: v.number(), iptables: v.number() }),
   links: v.array(
     v.looseObject({
       name: v.string(),

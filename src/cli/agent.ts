@@ -10,6 +10,7 @@ const DEFAULT_RECONCILE_S = 60;
 
 const Options = v.object({
   pods: v.optional(v.string()),
+  config: v.optional(v.string()),
   cgroup: v.optional(v.string()),
   backend: v.picklist(['auto', 'ebpf', 'iptables']),
   compile: v.optional(v.boolean(), false),
@@ -35,6 +36,7 @@ export async function agent(context: Context, given: unknown): Promise<undefined
   await runAgent(
     {
       pods: options.pods,
+      config: options.config ?? null,
       backend: options.backend,
       cgroup: () => options.cgroup ?? kubepodsCgroup() ?? cgroupRequired(),
       bpffs: context.bpffs,

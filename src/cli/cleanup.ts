@@ -8,7 +8,7 @@ import { drainAcceleration, type Leftover, removePin, waitClean } from '../datap
 import { findPins, type Pin } from '../datapath/ebpf/pin_tree.ts';
 import { Pins } from '../datapath/ebpf/pins.ts';
 import { errorReport, ShuntError } from '../errors.ts';
-import { heldRules, removeRules } from './cleanup_rules.ts';
+import { heldRules, type RulesRemoval, removeRules } from './cleanup_rules.ts';
 import type { Context } from './context.ts';
 import { EXIT, tellFailure } from './failure.ts';
 import { type Column, renderTable } from './output/table.ts';
@@ -61,9 +61,13 @@ export async function cleanup(context: Context, given: unknown): Promise<number>
   return EXIT.ok;
 }
 
+function removalOf({ kind, path }: RulesRemoval): Removal {
+  return { kind, path };
+}
+
 function planned(context: Context, answering: Answering): Removal[] {
   const agent: Removal[] = answering === 'ours' ? [{ kind: 'agent', path: context.socket }] : [];
-  const rules = answering === 'other' ? [] : heldRules(context.socket);
+  const rules = answering === 'other' ? [] : heldRules(context.socket).map(removalOf);
   const stale = answering === 'nobody' ? staleSocket(context) : [];
   return [...agent, ...rules, ...findPins(context.bpffs), ...stale];
 }
@@ -78,7 +82,7 @@ async function removeAll(context: Context, answering: Answering): Promise<Remova
   const wait = answering === 'ours' ? AGENT_STOP_MS : AGENT_GONE_MS;
   if (answering !== 'other' && heldRules(context.socket).length > 0) {
     using _lock = await waitForLock(dirname(context.socket), wait);
-    removals.push(...(await removeRules(context.socket)));
+    removals.push(...(await removeRules(context.socket)).map(removalOf));
   }
   if (lstatSync(root, { throwIfNoEntry: false }) !== undefined) {
     // Held to the end, so that no agent starts on pins that are being taken away.

@@ -6,11 +6,16 @@ export interface RulesRemoval {
   kind: 'rules';
   /** The network namespace. */
   path: string;
+  cookie: string;
+  ip4: string | null;
+  ip6: string | null;
 }
 
 /** Network namespaces that hold rules of ours. */
 export function heldRules(socket: string): RulesRemoval[] {
-  return IptablesDatapath.recorded(dirname(socket)).map(({ netns }) => ({ kind: 'rules', path: netns }));
+  return IptablesDatapath.recorded(dirname(socket)).map(({ netns, cookie, ip4, ip6 }) => {
+    return { kind: 'rules', path: netns, cookie, ip4, ip6 };
+  });
 }
 
 /**

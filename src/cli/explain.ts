@@ -1,7 +1,8 @@
 import * as v from 'valibot';
 import { AgentClient } from '../agent/client.ts';
 import { ShuntError } from '../errors.ts';
-import { recognise } from '../mesh/recognise.ts';
+import type { ProfileContext } from '../mesh/profile.ts';
+import { MESH_PROFILES, recognise } from '../mesh/recognise.ts';
 import { parseManifest } from '../pod/manifest.ts';
 import type { PodObject } from '../pod/workload.ts';
 import type { RedirectPolicy } from '../policy/policy.ts';
@@ -14,6 +15,7 @@ import { type Field, renderFields } from './output/table.ts';
 import { write } from './output/writer.ts';
 import { pickPod } from './pod.ts';
 import { readManifests } from './policy.ts';
+import { profileContext } from './profile_context.ts';
 
 /** JSON shape of `shunt explain`: one for each pod. */
 export interface Explanation extends Decision {
@@ -33,7 +35,7 @@ export interface Explanation extends Decision {
   because: string | null;
 }
 
-const Options = v.object({ file: v.optional(v.string()) });
+const Options = v.object({ file: v.optional(v.string()), config: v.optional(v.string()) });
 
 const FIELDS: readonly Field<Explanation>[] = [
   { label: 'Pod', value: ({ namespace, name }) => `${namespace}/${name}` },
@@ -60,17 +62,18 @@ const FIELDS: readonly Field<Explanation>[] = [
  * @throws SHUNT_E_USAGE, SHUNT_E_FILE, SHUNT_E_POD_UNKNOWN, SHUNT_E_OBJECT_MISSING, and the codes of a bad manifest
  */
 export async function explain(context: Context, [pod]: string[], given: unknown): Promise<number> {
-  const { file } = v.parse(Options, given);
+  const { file, config } = v.parse(Options, given);
   if ((file === undefined) === (pod === undefined)) {
     throw new ShuntError('SHUNT_E_USAGE', 'give either a pod or a file of manifests', {
       fix: '`shunt explain POD …`, or `shunt explain -f FILE …`',
     });
   }
   const question = readQuestion(given);
+  const settings = profileContext(config, file);
   const asked =
     file === undefined
       ? [await explainKnown(context, pod ?? '', question)]
-      : (await podsOf(file)).map((manifest) => explainManifest(manifest, question));
+      : (await podsOf(file)).map((manifest) => explainManifest(manifest, question, settings));
   const answers = asked.map(({ answer }) => answer);
   await write(context.io, context.format, {
     data: answers,
@@ -98,8 +101,8 @@ interface Asked {
   rejected: boolean;
 }
 
-function explainManifest(pod: PodObject, question: Question): Asked {
-  const recognition = recognise(pod);
+function explainManifest(pod: PodObject, question: Question, settings: ProfileContext): Asked {
+  const recognition = recognise(pod, MESH_PROFILES, settings);
   const { metadata } = pod;
   if (recognition.kind === 'redirect') {
     const place = { addresses: pod.status.podIPs, listeners: null };
@@ -126,9 +129,8 @@ async function explainKnown(context: Context, wanted: string, question: Question
   if (pod.policy !== null) {
     const { ip4, ip6, held } = pod;
     const addresses = [ip4, ip6].filter((address) => address !== null);
-    const { backend } = await client.status();
     // Only eBPF keeps the sidecar's listeners: rules of iptables name a port and no socket.
-    const listeners = backend === 'ebpf' && held?.inbound === true ? held.listeners : null;
+    const listeners = pod.backend === 'ebpf' && held?.inbound === true ? held.listeners : null;
     const place = { addresses, listeners };
     return { answer: captured(pod, pod.policy, place, question), rejected: false };
   }

@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 import { renderDocument } from '../datapath/iptables/render.ts';
 import { ShuntError } from '../errors.ts';
-import type { PolicyNote } from '../mesh/profile.ts';
-import { recognise } from '../mesh/recognise.ts';
+import type { PolicyNote, ProfileContext } from '../mesh/profile.ts';
+import { MESH_PROFILES, recognise } from '../mesh/recognise.ts';
 import { parseManifest } from '../pod/manifest.ts';
 import type { PodObject } from '../pod/workload.ts';
 import type { AddressFamily } from '../policy/address.ts';
@@ -10,6 +10,7 @@ import type { Context } from './context.ts';
 import { EXIT } from './failure.ts';
 import { write } from './output/writer.ts';
 import { readManifests } from './policy.ts';
+import { profileContext } from './profile_context.ts';
 
 const FAMILIES = { ipv4: 4, ipv6: 6 } as const satisfies Record<string, AddressFamily>;
 type FamilyName = keyof typeof FAMILIES;
@@ -25,7 +26,11 @@ export interface RulesAnswer {
   notes: PolicyNote[];
 }
 
-const Options = v.object({ file: v.string(), family: v.optional(v.picklist(['ipv4', 'ipv6'])) });
+const Options = v.object({
+  file: v.string(),
+  config: v.optional(v.string()),
+  family: v.optional(v.picklist(['ipv4', 'ipv6'])),
+});
 
 /**
  * The rules of the pods of a file, as the backend would apply them. Exit 1 when an annotation is rejected.
@@ -33,10 +38,13 @@ const Options = v.object({ file: v.string(), family: v.optional(v.picklist(['ipv
  * @throws SHUNT_E_FILE, SHUNT_E_POLICY, and the codes of a bad manifest
  */
 export async function renderIptables(context: Context, given: unknown): Promise<number> {
-  const { file, family } = v.parse(Options, given);
+  const { file, family, config } = v.parse(Options, given);
   const name = file === '-' ? 'stdin' : file;
   const families: readonly FamilyName[] = family === undefined ? ['ipv4', 'ipv6'] : [family];
-  const answers = parseManifest(await readManifests(file), name).map((pod) => answerOf(pod, families));
+  const settings = profileContext(config, file);
+  const answers = parseManifest(await readManifests(file), name).map((pod) =>
+    answerOf(pod, families, settings),
+  );
   if (answers.length === 0) throw new ShuntError('SHUNT_E_FILE', 'there is no Pod in it', { target: name });
   await write(context.io, context.format, {
     data: answers,
@@ -46,9 +54,9 @@ export async function renderIptables(context: Context, given: unknown): Promise<
   return answers.some(({ kind }) => kind === 'reject') ? EXIT.failed : EXIT.ok;
 }
 
-function answerOf(pod: PodObject, families: readonly FamilyName[]): RulesAnswer {
+function answerOf(pod: PodObject, families: readonly FamilyName[], settings: ProfileContext): RulesAnswer {
   const { namespace, name } = pod.metadata;
-  const recognition = recognise(pod);
+  const recognition = recognise(pod, MESH_PROFILES, settings);
   const answer: RulesAnswer = {
     namespace,
     name,

@@ -29,10 +29,12 @@ const STATUS: StatusReport = {
   cgroup: '/x',
   bpffs: '/x',
   source: { path: '/x', manifests: 0, rejected: [] },
+  settings: { path: null, error: null },
   adopted: { links: 0, pods: 0 },
   drift: { checkedAt: '2026-01-01T00:00:00Z', repaired: [], outstanding: [] },
   acceleration: { enabled: false, reason: 'off' },
   pods: { enrolled: 0, left: 0, failed: 0 },
+  enrolledBy: { ebpf: 0, iptables: 0 },
   links: [],
   maps: [],
 };

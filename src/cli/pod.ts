@@ -2,6 +2,7 @@ import type { PodReport } from '../agent/api.ts';
 import { AgentClient } from '../agent/client.ts';
 import type { HeldPod } from '../datapath/interface.ts';
 import { ShuntError } from '../errors.ts';
+import { heldRules, type RulesRemoval } from './cleanup_rules.ts';
 import type { Context } from './context.ts';
 import { type Column, type Field, type Look, renderFields, renderTable } from './output/table.ts';
 import { write, writeList } from './output/writer.ts';
@@ -19,6 +20,8 @@ const COLUMNS: readonly Column<PodRow>[] = [
   { head: 'NAME', cell: (pod) => pod.name },
   { head: 'STATE', cell: (pod) => pod.state, tone: (pod) => (pod.state === 'failed' ? 'bad' : undefined) },
   { head: 'MESH', cell: (pod) => pod.mesh },
+  { head: 'BACKEND', cell: (pod) => pod.backend },
+  { head: 'BACKEND REASON', cell: (pod) => pod.backendReason, wide: true },
   { head: 'IP', cell: (pod) => pod.ip4 ?? pod.ip6 },
   { head: 'IP6', cell: (pod) => pod.ip6, wide: true },
   { head: 'NETNS COOKIE', cell: (pod) => pod.netns?.cookie ?? pod.held?.cookie, wide: true },
@@ -45,6 +48,8 @@ const FIELDS: readonly Field<PodRow>[] = [
   },
   { label: 'Fix', value: (pod) => pod.error?.fix },
   { label: 'Mesh', value: (pod) => pod.mesh },
+  { label: 'Backend', value: (pod) => pod.backend },
+  { label: 'Backend reason', value: (pod) => pod.backendReason },
   { label: 'IPv4', value: (pod) => pod.ip4 },
   { label: 'IPv6', value: (pod) => pod.ip6 },
   { label: 'Netns', value: (pod) => pod.netns?.path },
@@ -113,7 +118,8 @@ async function findPods(context: Context): Promise<{ pods: PodRow[]; fromPins: b
   } catch (error) {
     if (!(error instanceof ShuntError) || error.code !== 'SHUNT_E_AGENT_DOWN') throw error;
     const { readPods } = await import('../datapath/ebpf/inspect.ts');
-    return { pods: readPods(context.bpffs).map(pinnedRow), fromPins: true };
+    const pinned = readPods(context.bpffs).map(pinnedRow);
+    return { pods: [...pinned, ...heldRules(context.socket).map(ruledRow)], fromPins: true };
   }
 }
 
@@ -127,12 +133,30 @@ function pinnedRow(pod: HeldPod & { identity: 'cgroup' | 'uid' }): PodRow {
     reason: null,
     error: null,
     mesh: null,
+    backend: 'ebpf',
+    backendReason: null,
     ip4: pod.ip4,
     ip6: pod.ip6,
     netns: null,
     identity,
     policy: null,
     held,
+  };
+}
+
+/** A pod that has rules of the iptables backend. */
+function ruledRow({ path, cookie, ip4, ip6 }: RulesRemoval): PodRow {
+  return {
+    ...{ namespace: null, name: null, uid: null, reason: null, error: null, mesh: null },
+    state: 'enrolled',
+    backend: 'iptables',
+    backendReason: null,
+    ip4,
+    ip6,
+    netns: { path, cookie },
+    identity: 'uid',
+    policy: null,
+    held: null,
   };
 }
 
@@ -147,7 +171,7 @@ function podText(pod: PodRow, look: Look): string {
 
 function nameOf(pod: PodRow): string {
   if (pod.name !== null) return `${pod.namespace}/${pod.name}`;
-  return String(pod.held?.cookie ?? '');
+  return String(pod.netns?.cookie ?? pod.held?.cookie ?? '');
 }
 
 function held<T>(pod: PodRow, read: (held: HeldPod) => T): T | null {

@@ -4,8 +4,8 @@ import * as v from 'valibot';
 import type { PodReport } from '../agent/api.ts';
 import { AgentClient } from '../agent/client.ts';
 import { ShuntError } from '../errors.ts';
-import type { PolicyNote } from '../mesh/profile.ts';
-import { recognise } from '../mesh/recognise.ts';
+import type { PolicyNote, ProfileContext } from '../mesh/profile.ts';
+import { MESH_PROFILES, recognise } from '../mesh/recognise.ts';
 import { parseManifest } from '../pod/manifest.ts';
 import type { Acceleration, RedirectPolicy } from '../policy/policy.ts';
 import type { Context } from './context.ts';
@@ -14,6 +14,7 @@ import { type Column, type Field, type Look, renderFields, renderTable } from '.
 import { write } from './output/writer.ts';
 import { pickPod } from './pod.ts';
 import { POLICY_FIELDS } from './policy_view.ts';
+import { profileContext } from './profile_context.ts';
 
 /** JSON shape of `shunt policy show`: one for each pod. */
 export interface PolicyAnswer {
@@ -28,7 +29,7 @@ export interface PolicyAnswer {
   notes: PolicyNote[];
 }
 
-const Options = v.object({ file: v.optional(v.string()) });
+const Options = v.object({ file: v.optional(v.string()), config: v.optional(v.string()) });
 
 const VERDICTS = { redirect: 'redirect', leave: 'left alone', reject: 'rejected', failed: 'failed' } as const;
 
@@ -65,13 +66,14 @@ const NOTE_COLUMNS: readonly Column<PolicyNote>[] = [
  * @throws SHUNT_E_USAGE, SHUNT_E_FILE, SHUNT_E_POD_UNKNOWN, and the codes of a bad manifest
  */
 export async function showPolicy(context: Context, [pod]: string[], given: unknown): Promise<number> {
-  const { file } = v.parse(Options, given);
+  const { file, config } = v.parse(Options, given);
   if ((file === undefined) === (pod === undefined)) {
     throw new ShuntError('SHUNT_E_USAGE', 'give either a pod or a file of manifests', {
       fix: '`shunt policy show POD`, or `shunt policy show -f FILE`',
     });
   }
-  const answers = file === undefined ? [await ofKnownPod(context, pod ?? '')] : await ofFile(file);
+  const settings = profileContext(config, file);
+  const answers = file === undefined ? [await ofKnownPod(context, pod ?? '')] : await ofFile(file, settings);
   await write(context.io, context.format, {
     data: answers,
     names: () => answers.map(({ namespace, name }) => `policy/${namespace}/${name}`),
@@ -80,10 +82,10 @@ export async function showPolicy(context: Context, [pod]: string[], given: unkno
   return answers.some(({ kind }) => kind === 'reject') ? EXIT.failed : EXIT.ok;
 }
 
-async function ofFile(file: string): Promise<PolicyAnswer[]> {
+async function ofFile(file: string, settings: ProfileContext): Promise<PolicyAnswer[]> {
   const name = file === '-' ? 'stdin' : file;
   const answers = parseManifest(await readManifests(file), name).map((pod): PolicyAnswer => {
-    const recognition = recognise(pod);
+    const recognition = recognise(pod, MESH_PROFILES, settings);
     return {
       namespace: pod.metadata.namespace,
       name: pod.metadata.name,

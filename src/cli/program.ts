@@ -79,6 +79,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .command('agent')
     .description('enroll the pods of this node and keep them enrolled')
     .option('--pods <path>', 'file or directory of Pod manifests, watched')
+    .option('--config <file>', 'settings of the meshes (YAML or JSON), watched')
     .option('--cgroup <path>', 'cgroup2 directory above all pods (default: kubepods, where it exists)')
     .addOption(
       new Option('--backend <name>', 'how to redirect').choices(['auto', 'ebpf', 'iptables']).default('auto'),
@@ -124,6 +125,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .command('show')
     .argument('[pod]', 'name or namespace/name of a pod that the agent knows')
     .option('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
+    .option('--config <file>', 'settings of the meshes, with -f')
     .description("the pod's redirect policy, or why it is left alone or rejected")
     .action(
       does(async (context, args, options) =>
@@ -135,6 +137,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .command('explain')
     .argument('[pod]', 'name or namespace/name of a pod that the agent knows')
     .option('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
+    .option('--config <file>', 'settings of the meshes, with -f')
     .option('--to <ip:port>', 'where a process of the pod connects to')
     .option('--uid <uid>', 'of that process')
     .option('--gid <gid>', 'of that process (default: as its uid)')
@@ -152,6 +155,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .description('the iptables backend')
     .command('render')
     .requiredOption('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
+    .option('--config <file>', 'settings of the meshes, with -f')
     .addOption(new Option('--family <family>', 'only one address family').choices(['ipv4', 'ipv6']))
     .description("the iptables-restore documents of a pod's policy; applies nothing")
     .action(

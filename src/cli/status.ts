@@ -2,6 +2,7 @@ import type { StatusReport } from '../agent/api.ts';
 import { AgentClient } from '../agent/client.ts';
 import type { HeldLink, MapFill } from '../datapath/interface.ts';
 import { ShuntError } from '../errors.ts';
+import { heldRules } from './cleanup_rules.ts';
 import type { Context } from './context.ts';
 import { duration } from './output/duration.ts';
 import { type Column, type Field, type Look, renderFields, renderTable } from './output/table.ts';
@@ -17,6 +18,8 @@ export interface PinnedStatus {
   cgroup: string | null;
   acceleration: { enabled: boolean; reason: string };
   pods: { enrolled: number };
+  /** By pins, and by rules of the iptables backend that an agent with this socket left. */
+  enrolledBy: { ebpf: number; iptables: number };
   links: HeldLink[];
   maps: MapFill[];
 }
@@ -34,10 +37,17 @@ const FIELDS: readonly Field<RunningStatus>[] = [
   { label: 'Backend', value: (status) => `${status.backend} (${status.backendReason})` },
   { label: 'Cgroup', value: (status) => status.cgroup },
   { label: 'Pins', value: (status) => (status.backend === 'ebpf' ? `${status.bpffs}/shunt` : null) },
+  {
+    label: 'Settings',
+    value: ({ settings }) =>
+      settings.error === null ? settings.path : `the last good ones: ${settings.error.message}`,
+    tone: ({ settings }) => (settings.error === null ? undefined : 'bad'),
+  },
   { label: 'Source', value: ({ source }) => `${source.path} (${count(source.manifests, 'manifest')})` },
   {
     label: 'Pods',
-    value: ({ pods }) => `${pods.enrolled} enrolled, ${pods.left} left alone, ${pods.failed} failed`,
+    value: ({ pods, enrolledBy }) =>
+      `${pods.enrolled} enrolled${backendsText(enrolledBy)}, ${pods.left} left alone, ${pods.failed} failed`,
     tone: ({ pods }) => (pods.failed > 0 ? 'bad' : undefined),
   },
   {
@@ -58,7 +68,7 @@ const PINNED_FIELDS: readonly Field<PinnedStatus>[] = [
   { label: 'Layout', value: (status) => status.layout },
   { label: 'Cgroup', value: (status) => status.cgroup },
   { label: 'Pins', value: (status) => `${status.bpffs}/shunt` },
-  { label: 'Pods', value: ({ pods }) => `${pods.enrolled} enrolled` },
+  { label: 'Pods', value: ({ pods, enrolledBy }) => `${pods.enrolled} enrolled${backendsText(enrolledBy)}` },
   { label: 'Acceleration', value: ({ acceleration }) => accelerationText(acceleration) },
 ];
 
@@ -99,13 +109,14 @@ async function findStatus(context: Context): Promise<Status> {
     return { running: true, ...(await new AgentClient(context.socket).status()) };
   } catch (error) {
     if (!(error instanceof ShuntError) || error.code !== 'SHUNT_E_AGENT_DOWN') throw error;
-    return await pinnedStatus(context.bpffs);
+    return await pinnedStatus(context);
   }
 }
 
-async function pinnedStatus(bpffs: string): Promise<PinnedStatus> {
+async function pinnedStatus({ bpffs, socket }: Context): Promise<PinnedStatus> {
   const ebpf = await import('../datapath/ebpf/inspect.ts');
   const meta = ebpf.readMeta(bpffs);
+  const iptables = heldRules(socket).length;
   if (meta === null) {
     return {
       running: false,
@@ -114,11 +125,13 @@ async function pinnedStatus(bpffs: string): Promise<PinnedStatus> {
       layout: null,
       cgroup: null,
       acceleration: { enabled: false, reason: 'nothing is pinned' },
-      pods: { enrolled: 0 },
+      pods: { enrolled: iptables },
+      enrolledBy: { ebpf: 0, iptables },
       links: [],
       maps: [],
     };
   }
+  const pinned = ebpf.readPods(bpffs).length;
   return {
     running: false,
     bpffs,
@@ -126,7 +139,8 @@ async function pinnedStatus(bpffs: string): Promise<PinnedStatus> {
     layout: meta.layout,
     cgroup: meta.cgroup,
     acceleration: ebpf.readAcceleration(bpffs),
-    pods: { enrolled: ebpf.readPods(bpffs).length },
+    pods: { enrolled: pinned + iptables },
+    enrolledBy: { ebpf: pinned, iptables },
     links: ebpf.listPinnedLinks(bpffs).map(({ name, attachType, attached, linkId, programId }) => ({
       name,
       attachType,
@@ -163,6 +177,11 @@ function attachments({ links, maps }: { links: HeldLink[]; maps: MapFill[] }, lo
     links.length === 0 ? '' : `\n${renderTable(LINK_COLUMNS, links, look)}`,
     maps.length === 0 ? '' : `\n${renderTable(MAP_COLUMNS, maps, look)}`,
   ].join('');
+}
+
+/** Said where both backends have pods. */
+function backendsText({ ebpf, iptables }: StatusReport['enrolledBy']): string {
+  return ebpf > 0 && iptables > 0 ? ` (${ebpf} by eBPF, ${iptables} by iptables)` : '';
 }
 
 function driftText({ repaired, outstanding }: StatusReport['drift']): string {

@@ -1,10 +1,11 @@
 /**
  * Whatever the values of a pod hold, every mesh answers with a valid policy, with notes, or with a reason, and no text of
  * the pod gets further than a note. Values that once mattered are kept in test/fixtures/annotation_corpus.json and tried
- * on every setting in each run; SHUNT_FUZZ_SECONDS says how long to go on with random ones after that.
+ * on every setting in each run; SHUNT_FUZZ_SECONDS says how long to go on with random ones after that: in CI a minute.
+ * Random values that fail are added to the corpus, so that the next run tries them first.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import * as v from 'valibot';
@@ -15,11 +16,16 @@ import { isInterfaceName, policyProblems } from '../policy/validate.ts';
 import { recognise } from './recognise.ts';
 
 const FIXTURES = new URL('../../test/fixtures/', import.meta.url);
-const CORPUS = v.parse(
-  v.array(v.string()),
-  JSON.parse(readFileSync(new URL('annotation_corpus.json', FIXTURES), 'utf8')),
-);
-const SECONDS = Number(process.env.SHUNT_FUZZ_SECONDS ?? '0');
+const CORPUS_FILE = new URL('annotation_corpus.json', FIXTURES);
+const readCorpus = () => v.parse(v.array(v.string()), JSON.parse(readFileSync(CORPUS_FILE, 'utf8')));
+const CORPUS = readCorpus();
+const SECONDS = Number(process.env.SHUNT_FUZZ_SECONDS ?? (process.env.CI === 'true' ? '60' : '0'));
+
+/** Values that failed, shrunk to the shortest; sharing a run with others, so the file is read again. */
+function keep(values: readonly string[]): void {
+  const all = [...new Set([...readCorpus(), ...values])];
+  writeFileSync(CORPUS_FILE, `${JSON.stringify(all, null, 2)}\n`);
+}
 
 /** One value of a pod that a mesh reads: an annotation, an argument, an environment variable. */
 interface Slot {
@@ -153,7 +159,7 @@ for (const [mesh, extra] of Object.entries(ANNOTATIONS)) {
 
     it('random values are answered', () => {
       const changes = fc.array(fc.tuple(fc.nat(), value), { minLength: 1, maxLength: 4 });
-      fc.assert(
+      const { failed, counterexample, errorInstance, seed } = fc.check(
         fc.property(fc.nat(), changes, (which, list) => {
           const at = which % pods.length;
           const pod = structuredClone(pods[at]);
@@ -169,6 +175,11 @@ for (const [mesh, extra] of Object.entries(ANNOTATIONS)) {
             }
           : { numRuns: 1000 },
       );
+      if (!failed) return;
+      keep((counterexample?.[1] ?? []).map(([, text]) => text));
+      throw new Error(`with seed ${seed}; its values are in the corpus now`, {
+        cause: errorInstance,
+      });
     });
 
     it('a list of a hundred thousand slips makes a few notes', () => {

@@ -154,8 +154,8 @@ const LEFT: [name: string, reason: RegExp][] = [
   ['not-injected', /no annotation sidecar\.istio\.io\/status/],
   ['no-sidecar', /no sidecar/],
   ['mode-none', /NONE/],
-  ['mode-tproxy', /TPROXY.*iptables backend/],
-  ['init-mode-tproxy', /TPROXY.*iptables backend/],
+  ['mode-tproxy', /TPROXY.*neither backend/],
+  ['init-mode-tproxy', /TPROXY.*neither backend/],
   ['shunt-opt-out', /shunt\.dev\/redirect is "disabled"/],
   ['kube-system', /namespace kube-system/],
 ];

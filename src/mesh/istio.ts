@@ -32,7 +32,7 @@ function recogniseIstio(pod: PodObject, context: ProfileContext = {}): Recogniti
   if (proxy === undefined) {
     return injected ? leave(`it has the annotation ${STATUS}, but no container ${PROXY}`) : null;
   }
-  const reason = reasonToLeave(pod, proxy, init);
+  const reason = reasonToLeave(pod, proxy, init, context.settings?.istio?.excludeNamespaces);
   if (reason !== null) return leave(reason);
 
   const mode = interceptionMode(pod, init);
@@ -56,9 +56,14 @@ function leave(reason: string): Recognition {
 }
 
 /** The CNI plugin's tests in its order. In init mode the pod has its rules in any case, so the last ones do not count. */
-function reasonToLeave(pod: PodObject, proxy: ContainerSpec, init: ContainerSpec | null): string | null {
+function reasonToLeave(
+  pod: PodObject,
+  proxy: ContainerSpec,
+  init: ContainerSpec | null,
+  excluded: readonly string[] = EXCLUDED_NAMESPACES,
+): string | null {
   const { namespace, labels, annotations } = pod.metadata;
-  if (init === null && EXCLUDED_NAMESPACES.includes(namespace)) {
+  if (init === null && excluded.includes(namespace)) {
     return `Istio's CNI plugin leaves the namespace ${namespace} alone`;
   }
   if (parseGoBool(proxy.env.DISABLE_ENVOY ?? '') === true) {
@@ -93,7 +98,10 @@ function interceptionMode(pod: PodObject, init: ContainerSpec | null): Intercept
   }
   if (mode === 'NONE') return { reason: 'its interception mode is NONE', note: null };
   if (mode === 'TPROXY') {
-    return { reason: 'its interception mode is TPROXY, which only the iptables backend can do', note: null };
+    return {
+      reason: "its interception mode is TPROXY, which neither backend does: its rules are to be Istio's own",
+      note: null,
+    };
   }
   return { reason: null, note: null };
 }

@@ -3,6 +3,7 @@ import type { ContainerSpec, PodObject } from '../pod/workload.ts';
 import type { RedirectPolicy } from '../policy/policy.ts';
 import { clip, parseGoBool } from './annotation_list.ts';
 import { type IptablesOption, parseIptablesArgs } from './istio_iptables_args.ts';
+import { NO_NAMESERVERS } from './nameservers.ts';
 import type { PolicyNote } from './profile.ts';
 
 interface Setting {
@@ -96,12 +97,10 @@ export function istioNotes(
     return [{ annotation: found.annotation, value: clip(found.value), message: setting.message }];
   });
   if (dns.mode === 'servers' && dns.servers.length === 0) {
-    const message =
-      "captures queries to the servers of the pod's resolv.conf, which the Pod does not show: no query is captured until the settings name them";
     notes.push({
       annotation: 'env ISTIO_META_DNS_CAPTURE',
       value: env.ISTIO_META_DNS_CAPTURE ?? '',
-      message,
+      message: NO_NAMESERVERS,
     });
   }
   return notes;

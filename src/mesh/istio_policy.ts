@@ -18,7 +18,9 @@ import {
 } from './annotation_list.ts';
 import { type GivenOption, type IptablesOption, parseIptablesArgs } from './istio_iptables_args.ts';
 import { environment, istioNotes } from './istio_notes.ts';
+import { nameserversOf } from './nameservers.ts';
 import type { PolicyNote, ProfileContext } from './profile.ts';
+import type { MeshSettings } from './settings.ts';
 
 const STATUS_PORT = 'status.sidecar.istio.io/port';
 const EXCLUDE_INTERFACES = 'traffic.sidecar.istio.io/excludeInterfaces';
@@ -83,7 +85,7 @@ export function istioPolicy(
   init: ContainerSpec | null,
   context: ProfileContext = {},
 ): PolicyOutcome {
-  const reading = new Reading(pod, init);
+  const reading = new Reading(pod, init, context.settings?.istio);
   const includeInbound = reading.ports('includeInboundPorts');
   const excludeInbound = reading.excludedInbound();
   const includeCidrs = reading.cidrs('includeOutboundIPRanges');
@@ -117,7 +119,7 @@ export function istioPolicy(
       excludePorts: includeInbound === '*' ? excludeInbound : [],
     },
     interfaces: { ...base.interfaces, ...reading.interfaces() },
-    dns: istioDns(proxy, init, context),
+    dns: istioDns(pod, proxy, init, context),
     misc: { dropInvalid: parseGoBool(environment(proxy, init).INVALID_DROP ?? '') === true },
   });
   if (reading.rejected.length > 0) return { policy: null, notes: reading.rejected };
@@ -145,13 +147,13 @@ function addressFamilyOf(ip: string): 4 | 6 | null {
 }
 
 /**
- * In CNI mode every query. In init mode those to the servers of the pod's resolv.conf, which is not on the Pod object:
- * the settings say what the node's pods have in it.
+ * In CNI mode every query. In init mode those to the servers of the pod's resolv.conf, which istio-init reads.
  */
 function istioDns(
+  pod: PodObject,
   proxy: ContainerSpec,
   init: ContainerSpec | null,
-  { settings }: ProfileContext,
+  context: ProfileContext,
 ): RedirectPolicy['dns'] {
   const env = environment(proxy, init);
   const off = { mode: 'off', servers: [], target: null, tcp: 'as-other-tcp', splitZones: false } as const;
@@ -159,7 +161,7 @@ function istioDns(
   const all = init === null || parseGoBool(env.CAPTURE_ALL_DNS ?? '') === true;
   return {
     mode: all ? 'all' : 'servers',
-    servers: all ? [] : [...(settings?.nameservers ?? [])],
+    servers: all ? [] : nameserversOf(pod, context),
     target: { address: null, port: DNS_PORT },
     tcp: 'capture',
     splitZones: true,
@@ -179,9 +181,12 @@ class Reading {
   readonly #options: Map<IptablesOption, GivenOption> | null;
 
   readonly #init: ContainerSpec | null;
+  readonly #plugin: MeshSettings['istio'];
 
-  constructor(pod: PodObject, init: ContainerSpec | null) {
+  /** @param plugin what the settings say of the CNI plugin's own environment */
+  constructor(pod: PodObject, init: ContainerSpec | null, plugin: MeshSettings['istio']) {
     this.#init = init;
+    this.#plugin = plugin;
     this.#annotations = pod.metadata.annotations;
     this.#options = init === null ? null : parseIptablesArgs(init.args);
   }
@@ -224,6 +229,12 @@ class Reading {
 
   /** The plugin reads these from its own environment, so a pod in CNI mode has no say. */
   ownerGroups(): { includeGids: number[] | '*'; excludeGids: number[] } {
+    if (this.#init === null) {
+      return {
+        includeGids: this.#plugin?.outboundOwnerGroups ?? '*',
+        excludeGids: this.#plugin?.outboundOwnerGroupsExclude ?? [],
+      };
+    }
     const include = this.#initEnv(OWNER_GROUPS);
     return {
       includeGids: include === '' || include === '*' ? '*' : this.#groups(OWNER_GROUPS, include),
@@ -239,6 +250,7 @@ class Reading {
   }
 
   localhost4(): string {
+    if (this.#init === null) return this.#plugin?.outboundIpv4LoopbackCidr ?? '127.0.0.1/32';
     const text = this.#initEnv(LOOPBACK_CIDR);
     if (text === '') return '127.0.0.1/32';
     const cidr = parseCidr(text);

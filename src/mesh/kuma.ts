@@ -9,12 +9,15 @@ import type { PodObject } from '../pod/workload.ts';
 import { addressFamily, parseAddress } from '../policy/address.ts';
 import { basePolicy, type RedirectPolicy } from '../policy/policy.ts';
 import { kumaSettings } from './kuma_settings.ts';
+import { NO_NAMESERVERS, nameserversOf } from './nameservers.ts';
 import type { MeshProfile, ProfileContext, Recognition } from './profile.ts';
 import { containerOf, leave, Reading } from './reading.ts';
 
 const PROXY = 'kuma-sidecar';
 const INIT = 'kuma-init';
 const GATEWAY = 'kuma.io/gateway';
+/** Namespaces that the CNI plugin never looks at, as its chart has it. */
+const EXCLUDED_NAMESPACES = ['kube-system'];
 const INJECTED = 'kuma.io/sidecar-injected';
 
 export const kuma: MeshProfile = { name: 'kuma', recognise: recogniseKuma };
@@ -31,21 +34,24 @@ function recogniseKuma(pod: PodObject, context: ProfileContext = {}): Recognitio
   const init = containerOf(pod, INIT);
   if (init === null && !injected)
     return leave(`it was not injected: it has no annotation ${INJECTED}: "true"`);
+  const { namespace } = pod.metadata;
+  if (
+    init === null &&
+    (context.settings?.kuma?.excludeNamespaces ?? EXCLUDED_NAMESPACES).includes(namespace)
+  ) {
+    return leave(`Kuma's CNI plugin leaves the namespace ${namespace} alone`);
+  }
   const reading = new Reading('Kuma');
-  const settings = kumaSettings(reading, pod, init);
+  const settings = kumaSettings(reading, pod, init, context.settings?.kuma);
   if (settings === null) return { kind: 'reject', notes: reading.rejected };
   const base = basePolicy(
     'kuma',
     { proxyUids: [settings.uid], proxyGids: [] },
     { outbound: settings.outbound.port, inbound: settings.inbound.port, tunnel: null },
   );
-  const servers = settings.dns.captureAll ? [] : [...(context.settings?.nameservers ?? [])];
+  const servers = settings.dns.captureAll ? [] : nameserversOf(pod, context);
   if (settings.dns.enabled && !settings.dns.captureAll && servers.length === 0) {
-    reading.note(
-      'redirect.dns.captureAll',
-      'false',
-      "captures queries to the servers of the pod's resolv.conf, which the Pod does not show: no query is captured until the settings name them",
-    );
+    reading.note('redirect.dns.captureAll', 'false', NO_NAMESERVERS);
   }
   const dns: RedirectPolicy['dns'] = settings.dns.enabled
     ? {

@@ -15,6 +15,7 @@ import {
   refuse,
 } from './annotation_list.ts';
 import { longOptions, type Reading } from './reading.ts';
+import type { MeshSettings } from './settings.ts';
 
 const CONFIG = 'traffic.kuma.io/transparent-proxy-config';
 const TRAFFIC = 'traffic.kuma.io';
@@ -111,15 +112,55 @@ const PLACES = {
   probePort: { path: '', flag: '', annotation: 'kuma.io/application-probe-proxy-port' },
 } as const satisfies Record<string, Place>;
 
+/** In Kuma's schema of both directions; no owner match takes part in what is received. */
+const INBOUND_UID_PORTS: Place = { path: 'redirect.inbound.excludePortsForUIDs', flag: '', annotation: '' };
+
+/** The control plane's runtime settings, as texts of each place that they speak of. */
+function runtimeTexts(runtime: NonNullable<MeshSettings['kuma']>): Map<Place, string[]> {
+  const { dns = {} } = runtime;
+  const list = (values: readonly (string | number)[] | undefined) =>
+    values === undefined || values.length === 0 ? undefined : values.map(String);
+  const one = (value: string | number | boolean | undefined) =>
+    value === undefined ? undefined : [String(value)];
+  const texts: [Place, string[] | undefined][] = [
+    [PLACES.uid, one(runtime.uid)],
+    [PLACES.outboundPort, one(runtime.outboundPort)],
+    [PLACES.inboundPort, one(runtime.inboundPort)],
+    [PLACES.familyMode, one(runtime.ipFamilyMode)],
+    [PLACES.dnsEnabled, one(dns.enabled)],
+    [PLACES.dnsPort, one(dns.port)],
+    [PLACES.dnsAll, one(dns.captureAll)],
+    [PLACES.dnsZones, one(dns.skipConntrackZoneSplit)],
+    [PLACES.inboundExclude, list(runtime.excludeInboundPorts)],
+    [PLACES.outboundExclude, list(runtime.excludeOutboundPorts)],
+    [PLACES.inboundAddresses, list(runtime.excludeInboundIPs)],
+    [PLACES.outboundAddresses, list(runtime.excludeOutboundIPs)],
+    [PLACES.uidPorts, list(runtime.excludeOutboundPortsForUIDs)],
+    [PLACES.dropInvalid, one(runtime.dropInvalidPackets)],
+  ];
+  return new Map(texts.flatMap(([place, found]) => (found === undefined ? [] : [[place, found]])));
+}
+
 /** @returns null when the YAML cannot be read at all; single bad values are the reading's */
 export function kumaSettings(
   reading: Reading,
   pod: PodObject,
   init: ContainerSpec | null,
+  runtime: MeshSettings['kuma'] = {},
 ): KumaSettings | null {
   const source = sourceOf(reading, pod, init);
   if (source === null) return null;
-  const { kind, read } = source;
+  const { kind } = source;
+  const instead = runtimeTexts(runtime);
+  const read: Source['read'] = (place) => {
+    const found = source.read(place);
+    const texts = found.texts ?? instead.get(place);
+    return { name: found.texts === undefined && texts ? 'kuma in the settings' : found.name, texts };
+  };
+  if (read(INBOUND_UID_PORTS).texts?.some((text) => text !== '')) {
+    const { name, texts = [] } = read(INBOUND_UID_PORTS);
+    reading.note(name, texts.join(';'), 'is not followed: what comes from outside has no user');
+  }
   const one = <T>(place: Place, parse: (text: string) => Parsed<T>, instead: NoInfer<T>): T => {
     const { name, texts } = read(place);
     // The last of an option counts, and "empty" is how Kuma says that a value is not set.

@@ -47,6 +47,10 @@ function recogniseLinkerd(pod: PodObject, context: ProfileContext = {}): Recogni
     // The one list is handed to iptables and to ip6tables, and each refuses blocks of the other family.
     reading.reject(values.subnets.name, values.subnets.text, 'it is given to rules of both families');
   }
+  if (init === null ? values.closeWait.text !== '' : values.closeWait.text !== '0') {
+    const message = "is not followed: the pod keeps the kernel's nf_conntrack_tcp_timeout_close_wait";
+    reading.note(values.closeWait.name, values.closeWait.text, message);
+  }
   const outboundIgnored = ports(reading, values.ignoreOutbound);
   if (values.ignoreOutbound.text.trim() !== '' && outboundIgnored.length === 0) {
     reading.reject(values.ignoreOutbound.name, values.ignoreOutbound.text, 'none of its elements is a port');
@@ -90,6 +94,8 @@ interface Values {
   ignoreOutbound: Setting;
   redirect: Setting;
   subnets: Setting;
+  /** A sysctl of the pod, in seconds; 0 or nothing leaves it alone. */
+  closeWait: Setting;
   ip6: boolean;
 }
 
@@ -107,6 +113,7 @@ function initValues(options: Map<string, string[]>, settings: MeshSettings['link
     ignoreOutbound: option('outbound-ports-to-ignore', ''),
     redirect: option('ports-to-redirect', ''),
     subnets: option('subnets-to-ignore', ''),
+    closeWait: option('timeout-close-wait-secs', '0'),
     ip6: option('ipv6', 'true').text === 'true',
   };
 }
@@ -134,6 +141,7 @@ function cniValues(pod: PodObject, { namespace, settings }: ProfileContext): Val
     ignoreOutbound: annotation('skip-outbound-ports') ?? fixed(list(conflist?.outboundPortsToIgnore)),
     redirect: fixed(list(conflist?.portsToRedirect)),
     subnets: annotation('skip-subnets') ?? fixed(list(conflist?.subnetsToIgnore)),
+    closeWait: annotation('close-wait-timeout') ?? fixed(''),
     ip6: conflist?.ipv6 ?? false,
   };
 }

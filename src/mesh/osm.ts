@@ -7,10 +7,18 @@
  */
 import type { PodObject } from '../pod/workload.ts';
 import { basePolicy, type RedirectPolicy } from '../policy/policy.ts';
-import { type Parsed, parseCidrList, parseList, parsePort, refuse } from './annotation_list.ts';
+import {
+  type Parsed,
+  parseCidrList,
+  parseCidrOrAddress,
+  parseList,
+  parsePort,
+  refuse,
+} from './annotation_list.ts';
 import { type OsmScript, readOsmScript } from './osm_script.ts';
-import type { MeshProfile, Recognition } from './profile.ts';
+import type { MeshProfile, ProfileContext, Recognition } from './profile.ts';
 import { containerOf, leave, Reading } from './reading.ts';
+import type { MeshSettings } from './settings.ts';
 
 const INIT = 'osm-init';
 const LABEL = 'osm-proxy-uuid';
@@ -23,7 +31,7 @@ const EDGE_DNS = { address: '127.0.0.153', port: 5300 };
 
 export const osm: MeshProfile = { name: 'osm', recognise: recogniseOsm };
 
-function recogniseOsm(pod: PodObject): Recognition | null {
+function recogniseOsm(pod: PodObject, context: ProfileContext = {}): Recognition | null {
   if (pod.metadata.labels[LABEL] === undefined) return null;
   const proxy = containerOf(pod, 'envoy', 'sidecar');
   if (proxy === null)
@@ -31,7 +39,7 @@ function recogniseOsm(pod: PodObject): Recognition | null {
   const reading = new Reading('Open Service Mesh');
   const init = containerOf(pod, INIT);
   const script = init === null ? null : readOsmScript(init.args.join('\n'));
-  const settings = script ?? annotated(reading, pod);
+  const settings = script ?? annotated(reading, pod, context.settings?.osm);
   if (script !== null) annotated(reading, pod);
   for (const line of script?.unknown ?? []) {
     reading.reject(`rules of ${INIT}`, line, 'it is a rule that is not known here');
@@ -73,7 +81,7 @@ function recogniseOsm(pod: PodObject): Recognition | null {
 }
 
 /** Admission refuses what is not a number above 0 or a CIDR, so the annotations are read in any case. */
-function annotated(reading: Reading, pod: PodObject): OsmScript {
+function annotated(reading: Reading, pod: PodObject, mesh: MeshSettings['osm'] = {}): OsmScript {
   const take = <T>(word: string, parse: (text: string) => Parsed<T[]>): T[] => {
     const name = `${DOMAIN}/${word}`;
     return reading.take(name, pod.metadata.annotations[name], parse, []);
@@ -85,16 +93,38 @@ function annotated(reading: Reading, pod: PodObject): OsmScript {
       return { ok: true as const, value: { first: port.value, last: port.value } };
     });
   const cidrs = (text: string) => parseCidrList(text, { spaces: true });
-  const included = take('outbound-ip-range-inclusion-list', cidrs);
+  const single = (port: number) => ({ first: port, last: port });
+  // The injector merges the mesh's lists with the pod's.
+  const included = [
+    ...take('outbound-ip-range-inclusion-list', cidrs),
+    ...blocks(mesh.outboundIPRangeInclusionList),
+  ];
   return {
-    outboundPorts: take('outbound-port-exclusion-list', ports),
-    inboundPorts: take('inbound-port-exclusion-list', ports),
-    excludeCidrs: take('outbound-ip-range-exclusion-list', cidrs),
+    outboundPorts: [
+      ...take('outbound-port-exclusion-list', ports),
+      ...(mesh.outboundPortExclusionList ?? []).map(single),
+    ],
+    inboundPorts: [
+      ...take('inbound-port-exclusion-list', ports),
+      ...(mesh.inboundPortExclusionList ?? []).map(single),
+    ],
+    excludeCidrs: [
+      ...take('outbound-ip-range-exclusion-list', cidrs),
+      ...blocks(mesh.outboundIPRangeExclusionList),
+    ],
     includeCidrs: included.length === 0 ? '*' : included,
-    interfaces: [],
+    interfaces: mesh.networkInterfaceExclusionList ?? [],
     selfCallsInbound: true,
     applicationLocal: true,
-    localhostToPodIp: false,
+    localhostToPodIp: mesh.localProxyMode === 'PodIP',
     unknown: [],
   };
+}
+
+/** Blocks of the settings, which were read when the file was. */
+function blocks(texts: readonly string[] = []): string[] {
+  return texts.flatMap((text) => {
+    const block = parseCidrOrAddress(text);
+    return block.ok ? [block.value] : [];
+  });
 }

@@ -29,6 +29,8 @@ export interface ProfileContext {
   /** The pod's namespace, where a source knows it. */
   namespace?: NamespaceObject;
   settings?: MeshSettings;
+  /** Servers that the node writes into a pod's resolv.conf; asked only where a mesh needs them. */
+  nameservers?(pod: PodObject): readonly string[];
 }
 
 export interface NamespaceObject {

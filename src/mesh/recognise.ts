@@ -33,10 +33,17 @@ export function recognise(
 ): Recognition {
   // Such a pod has no network namespace of its own: rules for it would be rules for the node.
   if (pod.spec.hostNetwork) return { kind: 'leave', reason: "it uses the host's network" };
+  const { settings } = context;
+  const { namespace } = pod.metadata;
+  if (settings?.excludeNamespaces?.includes(namespace)) {
+    return { kind: 'leave', reason: `the settings exclude the namespace ${namespace}` };
+  }
   const redirect = redirectWanted(pod);
   if (!redirect.wanted) return { kind: 'leave', reason: 'shunt.dev/redirect is "disabled"' };
+  const listed = settings?.namespaces?.[namespace];
+  const known = context.namespace === undefined && listed ? { ...context, namespace: listed } : context;
   for (const profile of profiles) {
-    const recognition = profile.recognise(pod, context);
+    const recognition = profile.recognise(pod, known);
     if (recognition === null) continue;
     if (recognition.kind === 'leave') return recognition;
     return { ...recognition, notes: [...redirect.notes, ...recognition.notes] };

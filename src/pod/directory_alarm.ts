@@ -29,7 +29,7 @@ export class DirectoryAlarm implements Disposable {
     this.#reread = setInterval(() => {
       // A directory that could not be watched is tried again now and then.
       if (this.#watcher === null) this.#watched = null;
-      this.#ring();
+      this.ring();
     }, options.rereadMs);
     // At once, and not when the reader asks again: it may never do so.
     this.#signal.addEventListener('abort', this.#close);
@@ -65,7 +65,8 @@ export class DirectoryAlarm implements Disposable {
     this.#wake?.();
   };
 
-  #ring(): void {
+  /** Ends the wait now, as a change would. */
+  ring(): void {
     this.#ringing = true;
     this.#wake?.();
   }
@@ -83,7 +84,7 @@ export class DirectoryAlarm implements Disposable {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#ring();
+      this.ring();
     }, delayMs);
   }
 

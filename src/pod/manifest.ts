@@ -64,6 +64,8 @@ const podSchema = v.pipe(
     }),
     spec: v.object({
       hostNetwork: v.nullish(v.boolean(), false),
+      dnsPolicy: v.nullish(v.string()),
+      dnsConfig: v.nullish(v.object({ nameservers: v.nullish(v.array(address)) })),
       containers,
       initContainers: containers,
     }),
@@ -74,7 +76,8 @@ const podSchema = v.pipe(
       }),
     ),
   }),
-  v.transform(({ metadata, spec, status }): PodObject => {
+  v.transform(({ metadata, spec: { dnsPolicy, dnsConfig, ...spec }, status }): PodObject => {
+    const nameservers = dnsConfig?.nameservers;
     const podIPs = (status?.podIPs ?? []).map(({ ip }) => ip);
     if (podIPs.length === 0 && status?.podIP) podIPs.push(status.podIP);
     return {
@@ -83,7 +86,11 @@ const podSchema = v.pipe(
         namespace: metadata.namespace ?? 'default',
         uid: metadata.uid ?? undefined,
       },
-      spec,
+      spec: {
+        ...spec,
+        ...(dnsPolicy ? { dnsPolicy } : {}),
+        ...(nameservers ? { nameservers } : {}),
+      },
       status: { podIPs: [...new Set(podIPs)] },
     };
   }),

@@ -50,6 +50,10 @@ export interface PodObject {
   };
   spec: {
     hostNetwork: boolean;
+    /** Where its resolv.conf comes from: `ClusterFirst` where nothing is said. */
+    dnsPolicy?: string | undefined;
+    /** spec.dnsConfig.nameservers, canonical text. */
+    nameservers?: string[] | undefined;
     containers: ContainerSpec[];
     initContainers: ContainerSpec[];
   };

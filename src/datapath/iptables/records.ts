@@ -4,7 +4,16 @@
  * crash leaves rules that nobody remembers.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { VARIANTS } from './detect.ts';
@@ -36,11 +45,11 @@ export class Records {
   readonly #directory: string;
   readonly #records = new Map<bigint, PodRecord>();
 
-  /** @param directory made when it is missing; what cannot be read in it is passed over */
+  /** @param directory there while it has records; what cannot be read in it is passed over */
   constructor(directory: string) {
     this.#directory = directory;
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    for (const name of readdirSync(directory).filter((each) => /^\d+\.json$/.test(each))) {
+    const names = existsSync(directory) ? readdirSync(directory) : [];
+    for (const name of names.filter((each) => /^\d+\.json$/.test(each))) {
       const record = readRecord(join(directory, name));
       if (record !== null) this.#records.set(BigInt(record.cookie), record);
     }
@@ -55,6 +64,7 @@ export class Records {
   }
 
   put(record: PodRecord): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     const file = this.#file(BigInt(record.cookie));
     writeFileSync(`${file}.new`, JSON.stringify(record), { mode: 0o600 });
     renameSync(`${file}.new`, file);
@@ -64,6 +74,8 @@ export class Records {
   delete(cookie: bigint): void {
     rmSync(this.#file(cookie), { force: true });
     this.#records.delete(cookie);
+    // A file that could not be read may be there still: then the directory stays with it.
+    if (existsSync(this.#directory) && readdirSync(this.#directory).length === 0) rmdirSync(this.#directory);
   }
 
   #file(cookie: bigint): string {

@@ -1,0 +1,68 @@
+/** Which of the node's backends enforces a pod, and why. */
+import { unenforceable } from '../datapath/ebpf/enforceable.ts';
+import type { Datapath } from '../datapath/interface.ts';
+import { ShuntError } from '../errors.ts';
+import type { BackendWish } from '../mesh/shunt_annotation.ts';
+import type { Workload } from '../pod/workload.ts';
+import type { RedirectPolicy } from '../policy/policy.ts';
+
+export interface PodBackend {
+  datapath: Datapath;
+  /** The one it is not, where the node runs it; what it holds of the pod is to go. */
+  other: Datapath | null;
+  /** For people. */
+  reason: string;
+}
+
+/** The backends that this agent runs. */
+export interface NodeBackends {
+  ebpf: Datapath | null;
+  iptables: Datapath | null;
+  /** --backend of the agent, for pods that have no wish. */
+  wish: BackendWish;
+  /** Why a node without eBPF is without. */
+  reason: string;
+}
+
+/** The reason of a pod that has no other. */
+export const NODES_OWN = "the node's backend";
+/** Of `--backend` and the annotation the annotation counts. */
+const ASKED = 'asked for with shunt.dev/backend';
+
+/**
+ * `auto` is eBPF where it can follow the whole policy, else iptables. `ebpf` and `iptables` are never swapped for the other.
+ *
+ * @throws SHUNT_E_BACKEND_UNAVAILABLE when the node does not run the one asked for
+ */
+export function podBackend(node: NodeBackends, workload: Workload, asked: BackendWish | null): PodBackend {
+  const { ebpf, iptables } = node;
+  const wish = asked ?? node.wish;
+  if (wish === 'iptables') {
+    if (iptables === null) throw unavailable(workload, 'iptables: another agent holds the run directory');
+    return { datapath: iptables, other: ebpf, reason: asked === null ? NODES_OWN : ASKED };
+  }
+  if (wish === 'ebpf') {
+    if (ebpf === null) throw unavailable(workload, `eBPF: ${node.reason}`);
+    return { datapath: ebpf, other: iptables, reason: asked === null ? NODES_OWN : ASKED };
+  }
+  if (ebpf === null) {
+    if (iptables === null) throw unavailable(workload, 'neither backend runs');
+    return { datapath: iptables, other: null, reason: NODES_OWN };
+  }
+  const cannot = beyondEbpf(workload);
+  if (cannot.length === 0) return { datapath: ebpf, other: iptables, reason: NODES_OWN };
+  if (iptables === null) throw unavailable(workload, `iptables, which it needs: ${cannot.join('; ')}`);
+  return { datapath: iptables, other: ebpf, reason: `eBPF cannot follow ${cannot.join('; ')}` };
+}
+
+/** What eBPF would not follow, a sentence each. */
+export function beyondEbpf({ policy, ip4, ip6 }: Pick<Workload, 'policy' | 'ip4' | 'ip6'>): string[] {
+  const has = { ip4: ip4 !== null, ip6: ip6 !== null };
+  // Some settings of Istio's pods eBPF notes and does not refuse; asked without the mesh's name, it says them.
+  const unnamed: RedirectPolicy = policy.mesh === 'istio' ? { ...policy, mesh: 'any' } : policy;
+  return unenforceable(unnamed, has);
+}
+
+function unavailable({ namespace, name }: Workload, detail: string): ShuntError {
+  return new ShuntError('SHUNT_E_BACKEND_UNAVAILABLE', detail, { target: `${namespace}/${name}` });
+}

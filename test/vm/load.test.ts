@@ -1,0 +1,39 @@
+/**
+ * Every program of every object, one by one, on the kernel that runs this: the facts that the tiers stand on. A
+ * rejected program shows the verifier's last lines.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { BpfError, openObject } from 'libbpf-ts';
+
+const OBJECTS = join(import.meta.dirname, '..', '..', 'dist', 'bpf');
+const LOG_LINES = 12;
+/** Enough for any program; the sizes of a node are no matter of the verifier. */
+const MAP_ENTRIES = 64;
+
+async function load(file: string, program: string): Promise<void> {
+  using object = openObject(file);
+  for (const [name, { maxEntries }] of Object.entries(object.maps)) {
+    const map = object.maps[name];
+    // 0: socket storage, and what the object leaves to the loader.
+    if (map !== undefined && maxEntries > MAP_ENTRIES && map.type !== 'ringbuf') map.maxEntries = MAP_ENTRIES;
+  }
+  for (const [name, each] of Object.entries(object.programs)) each.autoload = name === program;
+  try {
+    using _ = await object.load();
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    const log = error.log?.tail(LOG_LINES) ?? error.messages.join('\n');
+    assert.fail(`${error.message}\n${log}`);
+  }
+}
+
+for (const object of readdirSync(OBJECTS).filter((name) => name.endsWith('.bpf.o'))) {
+  const file = join(OBJECTS, object);
+  using opened = openObject(file);
+  for (const { name, section } of Object.values(opened.programs)) {
+    test(`${object}: ${name} (${section}) loads`, () => load(file, name));
+  }
+}
