@@ -170,6 +170,12 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		return DENY;
 	}
 
+	/* No route leads out from there: the kernel's answer, which comes before any rule. */
+	if (addr_is4(&a->saddr) && addr_is_loopback(&a->saddr) && !addr_is_any(&a->dst.addr) &&
+	    !addr_is_loopback(&a->dst.addr) && !addr_owner(a->netns, &a->dst.addr)) {
+		forget_earlier(sk);
+		return ALLOW;
+	}
 	/* The kernel's own choices, which come after this hook and before the rules. */
 	if (addr_is_any(&a->dst.addr) && addr_is4(&a->dst.addr) && !addr_is_any(&a->saddr))
 		a->dst.addr = a->saddr;

@@ -4,7 +4,6 @@ import type { Datapath } from '../datapath/interface.ts';
 import { ShuntError } from '../errors.ts';
 import type { BackendWish } from '../mesh/shunt_annotation.ts';
 import type { Workload } from '../pod/workload.ts';
-import type { RedirectPolicy } from '../policy/policy.ts';
 
 export interface PodBackend {
   datapath: Datapath;
@@ -56,11 +55,8 @@ export function podBackend(node: NodeBackends, workload: Workload, asked: Backen
 }
 
 /** What eBPF would not follow, a sentence each. */
-export function beyondEbpf({ policy, ip4, ip6 }: Pick<Workload, 'policy' | 'ip4' | 'ip6'>): string[] {
-  const has = { ip4: ip4 !== null, ip6: ip6 !== null };
-  // Some settings of Istio's pods eBPF notes and does not refuse; asked without the mesh's name, it says them.
-  const unnamed: RedirectPolicy = policy.mesh === 'istio' ? { ...policy, mesh: 'any' } : policy;
-  return unenforceable(unnamed, has);
+export function beyondEbpf({ policy }: Pick<Workload, 'policy'>): string[] {
+  return unenforceable(policy);
 }
 
 function unavailable({ namespace, name }: Workload, detail: string): ShuntError {

@@ -195,7 +195,7 @@ export class Bed implements AsyncDisposable {
 
   async #enrollEbpf(): Promise<void> {
     const workload = this.#workload('ebpf');
-    const reasons = unenforceable(workload.policy, { ip4: true, ip6: workload.ip6 !== null });
+    const reasons = unenforceable(workload.policy);
     if (reasons.length > 0) {
       this.absent.set('ebpf', reasons.join('; '));
       return;

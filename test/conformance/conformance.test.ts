@@ -27,13 +27,7 @@ for (const mesh of MESHES.filter(({ name }) => name === 'istio' || name === 'lin
       assert.equal(landing('outside', 'pod, in-excluded port'), 'app:9000');
     });
 
-    if (mesh.name === 'linkerd') {
-      it('is refused by the eBPF backend, whose target its sidecar does not listen on', () => {
-        assert.match(matrix.absent.get('ebpf') ?? '', /listens on localhost alone/);
-      });
-    }
-
-    for (const backend of BACKENDS.filter((name) => name === 'iptables' || mesh.name !== 'linkerd')) {
+    for (const backend of BACKENDS) {
       it(`sees the same under ${backend}, but for the differences listed`, () => {
         assert.equal(matrix.absent.get(backend), undefined);
         const failed = matrix.rows.flatMap(({ case: tried, outcomes }) =>

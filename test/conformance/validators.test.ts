@@ -47,7 +47,7 @@ const VALIDATORS: readonly Validator[] = [
   },
   {
     name: 'kuma-validation',
-    mesh: 'kuma-no-dns',
+    mesh: 'kuma',
     validation: (family) => ({
       uid: 5678,
       serve: ['localhost:15006'],
@@ -65,12 +65,11 @@ for (const { name, mesh: meshName, validation, check } of VALIDATORS) {
     before(async () => {
       const mesh = MESHES.find((entry) => entry.name === meshName);
       assert.ok(mesh);
-      bed = await Bed.open(mesh, meshName === 'linkerd' ? ['iptables'] : ['iptables', 'ebpf'], 'none');
+      bed = await Bed.open(mesh, ['iptables', 'ebpf'], 'none');
     });
     after(async () => await bed[Symbol.asyncDispose]());
 
-    // The eBPF backend refuses Linkerd's pods: their sidecar does not listen where it redirects to.
-    const contenders = ['oracle', 'iptables', ...(meshName === 'linkerd' ? [] : ['ebpf' as const])] as const;
+    const contenders = ['oracle', 'iptables', 'ebpf'] as const;
     for (const contender of contenders) {
       const what = contender === 'oracle' ? "the mesh's own rules" : contender;
       for (const family of FAMILIES) {

@@ -2,13 +2,13 @@ import { decideNatively, type NativeDecision } from '../../datapath/ebpf/native_
 import { parseAddress } from '../../policy/address.ts';
 import type { RedirectPolicy } from '../../policy/policy.ts';
 import type { Question } from './question.ts';
-import { isCapturedQuery, unaskedOf, unknownTo } from './unknown.ts';
+import { unaskedOf } from './unknown.ts';
 
-export type Rule = NativeDecision['rule'] | 'dns' | 'udp' | 'no-listener' | 'left-alone';
+export type Rule = NativeDecision['rule'] | 'udp' | 'no-listener' | 'left-alone';
 
 export interface Decision {
   /** Null where the policy says what bpf/policy.h does not know; the notes tell. */
-  verdict: 'outbound' | 'inbound' | 'dns' | 'pass' | 'refuse' | null;
+  verdict: NativeDecision['verdict'] | 'refuse' | null;
   /** Where it goes instead; an address of null is the pod's own. */
   target: { address: string | null; port: number } | null;
   rule: Rule | null;
@@ -22,37 +22,30 @@ export interface Place {
   listeners: { ip4: number; ip6: number } | null;
 }
 
-/** Rules that Istio asks before it looks at DNS. */
-const BEFORE_DNS: readonly Rule[] = ['sidecar', 'self-call', 'excluded-port', 'passthrough-source'];
-
 /** What becomes of the connection. TCP is decided by bpf/policy.h alone. */
 export function decide(policy: RedirectPolicy, place: Place, question: Question): Decision {
-  const notes = [
-    ...orderNote(policy),
-    ...unaskedOf(policy, question),
-    ...placeNotes(policy, place, question),
-  ];
-  const unknown = unknownTo(policy, question);
-  if (unknown.length > 0) return { verdict: null, target: null, rule: null, notes: [...unknown, ...notes] };
-  const query = isCapturedQuery(policy, question);
-  if (question.protocol === 'udp' && !query) return { verdict: 'pass', target: null, rule: 'udp', notes };
-  const native = decideNatively(
-    question.protocol === 'udp' ? forUdp(policy) : policy,
-    factsOf(place, question),
-  );
-  if (query) return ofQuery(policy, question, native, notes);
-  const port = { pass: null, outbound: policy.ports.outbound, inbound: policy.ports.inbound }[native.verdict];
-  const target = port === null ? null : { address: null, port };
+  const notes = [...unaskedOf(policy, question), ...placeNotes(policy, place, question)];
+  const native = decideNatively(policy, factsOf(place, question));
+  const port = {
+    pass: null,
+    outbound: policy.ports.outbound,
+    inbound: policy.ports.inbound,
+    dns: policy.dns.target?.port ?? null,
+    'pod-ip': question.port,
+  }[native.verdict];
+  const address = native.verdict === 'dns' ? (policy.dns.target?.address ?? null) : null;
+  const target = port === null ? null : { address, port };
+  const rule = native.rule === 'no-query' ? 'udp' : native.rule;
   if (native.verdict === 'inbound' && listens(place, question) === false) {
     return { verdict: 'refuse', target: null, rule: 'no-listener', notes };
   }
-  return { verdict: native.verdict, target, rule: native.rule, notes };
+  return { verdict: native.verdict, target, rule, notes };
 }
 
 function factsOf(place: Place, question: Question): Parameters<typeof decideNatively>[1] {
   if (question.direction === 'inbound') {
     const local = isOwn(place, question.from.text) || isLoopback(question.from.text);
-    return { direction: 'inbound', port: question.port, local };
+    return { direction: 'inbound', port: question.port, local, remote: question.from.bytes };
   }
   const { uid, gid, port, to, from, family } = question;
   const any = parseAddress(family === 4 ? '0.0.0.0' : '::') ?? to.bytes;
@@ -60,6 +53,7 @@ function factsOf(place: Place, question: Question): Parameters<typeof decideNati
   const identityConfirmed = true;
   return {
     direction: 'outbound',
+    protocol: question.protocol,
     uid,
     gid,
     identityConfirmed,
@@ -82,38 +76,6 @@ function isLoopback(text: string): boolean {
 function listens({ listeners }: Place, { family }: Question): boolean | null {
   if (listeners === null) return null;
   return (family === 4 ? listeners.ip4 : listeners.ip6) > 0;
-}
-
-/** Exclusions of ports that speak of TCP alone say nothing of UDP, and those of UDP do. */
-function forUdp(policy: RedirectPolicy): RedirectPolicy {
-  const { outbound } = policy;
-  const excludePorts = outbound.excludePortProtocols === 'tcp' ? [] : outbound.excludePorts;
-  return { ...policy, outbound: { ...outbound, excludePorts, excludePortProtocols: 'both' } };
-}
-
-/** DNS capture is not in policy.h: its answer counts up to where Istio looks at DNS. */
-function ofQuery(
-  policy: RedirectPolicy,
-  { protocol }: Question,
-  native: NativeDecision,
-  notes: string[],
-): Decision {
-  if (!BEFORE_DNS.includes(native.rule)) {
-    const note = 'dns: the iptables backend captures queries; with eBPF they go where they were going';
-    return { verdict: 'dns', target: policy.dns.target, rule: 'dns', notes: [note, ...notes] };
-  }
-  // Self-calls are TCP: of UDP the rule after it is left, which lets the sidecar pass.
-  const rule = native.rule === 'self-call' && protocol === 'udp' ? 'sidecar' : native.rule;
-  if (policy.mesh === 'istio' && rule !== 'self-call') return { verdict: 'pass', target: null, rule, notes };
-  const note = `dns: whether ${policy.mesh} asks for DNS before the rule ${rule} is not known here; see \`shunt iptables render\``;
-  return { verdict: null, target: null, rule: null, notes: [note, ...notes] };
-}
-
-function orderNote({ mesh }: RedirectPolicy): string[] {
-  if (mesh === 'istio') return [];
-  return [
-    `rules are tried in Istio's order, as the eBPF backend tries them; iptables tries them in ${mesh}'s own`,
-  ];
 }
 
 function placeNotes({ identity }: RedirectPolicy, { addresses }: Place, question: Question): string[] {

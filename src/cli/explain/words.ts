@@ -38,6 +38,22 @@ export function ruleInWords(rule: Rule, policy: RedirectPolicy, question: Questi
       return `port ${port} is the mesh's tunnel, which the sidecar listens on itself`;
     case 'local-traffic':
       return 'it comes from inside the pod';
+    case 'family':
+      return `the mesh installs no rules for IPv${question.family}`;
+    case 'exempt-user':
+      return 'connections of this user are not captured';
+    case 'exempt-user-port':
+      return `connections of this user to port ${port} are not captured`;
+    case 'exempt-group':
+      return 'connections of this group are not captured';
+    case 'pod-ip':
+      return "the sidecar's connections to 127.0.0.1 go to the pod's own address";
+    case 'dns-pass':
+      return "DNS over TCP of the application is not the sidecar's";
+    case 'excluded-source':
+      return `it comes from an excluded block (${policy.inbound.excludeSources.join(', ')})`;
+    case 'no-query':
+      return 'it is no DNS query';
     case 'dns':
       return 'it is a DNS query, and the mesh wants its proxy to answer';
     case 'udp':

@@ -32,6 +32,7 @@ export class Attachments implements Disposable {
       ...Object.entries<Program>(objects.sockops.programs),
       ...Object.entries<Program>(objects.sockopt.programs),
       // Last: what comes before must be able to answer for the connections that these redirect.
+      ...Object.entries<Program>(objects.dns.programs),
       ...Object.entries<Program>(objects.connect.programs),
     ]);
   }

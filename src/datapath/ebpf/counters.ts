@@ -23,6 +23,7 @@ const NAMES = {
   COUNTER_LISTENER_CAPTURED: 'listenerCaptured',
   COUNTER_LISTENER_LOST: 'listenerLost',
   COUNTER_EVENT_LOST: 'eventLost',
+  COUNTER_DNS_REDIRECTED: 'dnsRedirected',
 } as const satisfies Record<Exclude<Counter, 'COUNTER_MAX'>, string>;
 
 const ORDER = Object.values(NAMES);

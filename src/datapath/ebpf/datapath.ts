@@ -68,10 +68,12 @@ export class EbpfDatapath implements Datapath {
       policies: objects.connect.maps.shunt_policies,
       ports: objects.connect.maps.shunt_ports,
       cidrs: objects.connect.maps.shunt_cidrs,
+      ids: objects.connect.maps.shunt_ids,
     });
     this.#listeners = new ListenerSlots({
       listeners: objects.sockops.maps.shunt_listeners,
       roles: objects.sockops.maps.shunt_roles,
+      targets: objects.sockops.maps.shunt_targets,
     });
     this.#ring = new RingBuffer(objects.connect.maps.shunt_events, EventCodec);
     this.adopted = { links: parts.attachments.adopted, pods: objects.connect.maps.shunt_pods.size() };
@@ -203,6 +205,8 @@ export class EbpfDatapath implements Datapath {
       connect.maps.shunt_policies,
       connect.maps.shunt_ports,
       connect.maps.shunt_cidrs,
+      connect.maps.shunt_ids,
+      connect.maps.shunt_targets,
       sockops.maps.shunt_listeners,
       sockops.maps.shunt_pairs,
       sockops.maps.shunt_offers,
@@ -309,8 +313,8 @@ function keyText(key: { netns: bigint; addr: { bytes: Uint8Array } }): string {
 }
 
 /** @throws SHUNT_E_POLICY_UNENFORCEABLE, before anything of the pod is touched */
-function refuseUnenforceable({ namespace, name, policy, ip4, ip6 }: Workload): void {
-  const settings = unenforceable(policy, { ip4: ip4 !== null, ip6: ip6 !== null });
+function refuseUnenforceable({ namespace, name, policy }: Workload): void {
+  const settings = unenforceable(policy);
   if (settings.length === 0) return;
   throw new ShuntError('SHUNT_E_POLICY_UNENFORCEABLE', settings.join('; '), {
     target: `${namespace}/${name}`,

@@ -2,11 +2,12 @@
  * The sidecar's listeners as inbound steering sees them. The sockops program captures one when it starts to listen;
  * those that listened before the pod was enrolled are put in here.
  */
-import { BpfError, type SkStorageMap, type SockMap } from 'libbpf-ts';
-import { dupListeners } from '../../pod/listeners.ts';
+import { BpfError, type BpfMap, type SkStorageMap, type SockMap } from 'libbpf-ts';
+import { dupListeners, type HeldListener } from '../../pod/listeners.ts';
 import { socketCookie } from '../../pod/syscall.ts';
 import type { Workload } from '../../pod/workload.ts';
-import type { ListenerKey, ListenerRole } from './gen/objects.ts';
+import type { ListenerKey, ListenerRole, ListeningAt, TargetKey } from './gen/objects.ts';
+import { addr } from './pod_value.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -16,6 +17,7 @@ const SLOTS = 16;
 export interface ListenerMaps {
   listeners: SockMap<ListenerKey>;
   roles: SkStorageMap<ListenerRole>;
+  targets: BpfMap<TargetKey, ListeningAt>;
 }
 
 export class ListenerSlots {
@@ -26,7 +28,8 @@ export class ListenerSlots {
   }
 
   /**
-   * Captures the listeners that are there now. Sockets on the outbound port are only marked as the sidecar's.
+   * Captures the listeners that are there now. Sockets on the outbound port are marked as the sidecar's, and tell at
+   * which address it takes outbound connections: Linkerd's and Consul's on localhost alone.
    *
    * @returns how many sockets were newly captured
    * @throws SHUNT_E_LISTENER_TAKE
@@ -34,14 +37,17 @@ export class ListenerSlots {
   capture(workload: Workload): number {
     const { netns, sidecarCgroup, policy } = workload;
     const wanted = { netns, cgroup: sidecarCgroup, uids: policy.identity.proxyUids };
-    for (const listener of dupListeners({ ...wanted, port: policy.ports.outbound })) {
-      using held = listener;
-      this.#maps.roles.set(held.fd, { netns: netns.cookie });
+    using duplicates = new DisposableStack();
+    // All of them at once: one left open when another fails would go on listening for a sidecar that is gone.
+    const take = (port: number): HeldListener[] =>
+      dupListeners({ ...wanted, port }).map((listener) => duplicates.use(listener));
+    for (const held of take(policy.ports.outbound)) {
+      this.#maps.roles.set(held.fd, { netns: netns.cookie, port: held.port, pad: 0 });
+      this.#learnTarget(netns.cookie, held.address);
     }
     let captured = 0;
-    for (const listener of dupListeners({ ...wanted, port: policy.ports.inbound })) {
-      using held = listener;
-      this.#maps.roles.set(held.fd, { netns: netns.cookie });
+    for (const held of take(policy.ports.inbound)) {
+      this.#maps.roles.set(held.fd, { netns: netns.cookie, port: held.port, pad: 0 });
       if (this.#put(netns.cookie, held.family === 4 ? AF_INET : AF_INET6, held.fd)) captured++;
     }
     return captured;
@@ -54,6 +60,14 @@ export class ListenerSlots {
 
   release(cookie: bigint): void {
     for (const key of slotKeys(cookie)) this.#maps.listeners.delete(key);
+    for (const family of [AF_INET, AF_INET6]) this.#maps.targets.delete({ netns: cookie, family, pad: 0 });
+  }
+
+  /** As learn_target() of bpf/sockops.bpf.c does when a listener starts. */
+  #learnTarget(netns: bigint, address: string): void {
+    const key = { netns, family: address.includes(':') ? AF_INET6 : AF_INET, pad: 0 };
+    if (address === '0.0.0.0' || address === '::') this.#maps.targets.delete(key);
+    else this.#maps.targets.set(key, { addr: addr(address) });
   }
 
   #countFamily(cookie: bigint, family: number): number {

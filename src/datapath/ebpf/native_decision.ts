@@ -4,11 +4,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ShuntError } from '../../errors.ts';
 import { packageRoot } from '../../package_root.ts';
+import { parseAddress } from '../../policy/address.ts';
 import type { RedirectPolicy } from '../../policy/policy.ts';
-import { HEADER_BITS, rulesOf, scalarsOf } from './policy_entries.ts';
+import { HEADER_BITS, ID_LIST_NUMBER, LIST_NUMBER, rulesOf, scalarsOf } from './policy_entries.ts';
 
 /** enum verdict of policy.h, in its order. */
-const VERDICTS = ['pass', 'outbound', 'inbound'] as const;
+const VERDICTS = ['pass', 'outbound', 'inbound', 'dns', 'pod-ip'] as const;
 /** enum rule of policy.h, in its order. */
 export const RULES = [
   'none',
@@ -25,6 +26,15 @@ export const RULES = [
   'not-included',
   'tunnel-port',
   'local-traffic',
+  'family',
+  'exempt-user',
+  'exempt-user-port',
+  'exempt-group',
+  'pod-ip',
+  'dns',
+  'dns-pass',
+  'excluded-source',
+  'no-query',
 ] as const;
 
 export interface NativeDecision {
@@ -32,10 +42,11 @@ export interface NativeDecision {
   rule: (typeof RULES)[number];
 }
 
-/** A TCP connection as policy.h asks for it. */
+/** A TCP connection, or a UDP datagram, as policy.h asks for it. */
 export type ConnectionFacts =
   | {
       direction: 'outbound';
+      protocol: 'tcp' | 'udp';
       uid: number;
       gid: number;
       /** Runs in the sidecar's cgroup, or that is not known. */
@@ -47,7 +58,13 @@ export type ConnectionFacts =
       to: Uint8Array;
       from: Uint8Array;
     }
-  | { direction: 'inbound'; port: number; local: boolean };
+  | {
+      direction: 'inbound';
+      port: number;
+      local: boolean;
+      /** The other end, 16 bytes, network order. */
+      remote: Uint8Array;
+    };
 
 /** @throws SHUNT_E_OBJECT_MISSING when the program was not built, SHUNT_E_POLICY for a CIDR that is none */
 export function decideNatively(policy: RedirectPolicy, facts: ConnectionFacts): NativeDecision {
@@ -73,20 +90,31 @@ export function decideNatively(policy: RedirectPolicy, facts: ConnectionFacts): 
 /** The form that native/decide/decide.c reads. */
 function caseLine(policy: RedirectPolicy, facts: ConnectionFacts): string {
   const scalars = scalarsOf(policy, 0n);
-  const { ports, cidrs } = rulesOf(policy, 0);
-  const portList = ports.map(([{ prefixlen, port }, list]) => {
+  const { ports, cidrs, ids } = rulesOf(policy, 0);
+  const portList = ports.map(([{ prefixlen, port, list }, set]) => {
     const last = port + 2 ** (16 - (prefixlen - HEADER_BITS)) - 1;
-    return `${list}:${port}-${last}`;
+    return `${LIST_NUMBER[list]}:${port}-${last}=${set}`;
   });
   const cidrList = cidrs.map(
     ([{ prefixlen, addr }, list]) => `${list}:${hex(addr.bytes)}/${prefixlen - HEADER_BITS}`,
   );
+  const idList = ids.map(([{ prefixlen, id, list }, set]) => {
+    const last = id + 2 ** (32 - (prefixlen - HEADER_BITS)) - 1;
+    return `${ID_LIST_NUMBER[list]}:${id}-${last}=${set}`;
+  });
   const { proxyUids, proxyGids } = policy.identity;
   const lists = [proxyUids, proxyGids, portList, cidrList].map((list) => list.join() || '-');
   const head = [scalars.flags, scalars.tunnel_port, ...lists];
-  if (facts.direction === 'inbound') return ['in', ...head, facts.port, bit(facts.local)].join(' ');
+  const [localhost = '', bits = ''] = policy.loopback.localhost4.split('/');
+  const more = [`localhost=${hex(parseAddress(localhost) ?? new Uint8Array(16))}/${bits}`];
+  if (idList.length > 0) more.push(`ids=${idList.join()}`);
+  if (facts.direction === 'inbound') {
+    return ['in', ...head, facts.port, bit(facts.local), ...more, `remote=${hex(facts.remote)}`].join(' ');
+  }
   const { uid, gid, identityConfirmed, local, port, to, from } = facts;
-  return ['out', ...head, uid, gid, bit(identityConfirmed), bit(local), port, hex(to), hex(from)].join(' ');
+  if (facts.protocol === 'udp') more.push('query');
+  const said = [uid, gid, bit(identityConfirmed), bit(local), port, hex(to), hex(from)];
+  return ['out', ...head, ...said, ...more].join(' ');
 }
 
 const bit = (value: boolean): number => (value ? 1 : 0);

@@ -7,17 +7,17 @@ import { join } from 'node:path';
 import { BpfError, BpfMap, codec, openPinnedMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { loadError } from './failure.ts';
-import { accelerate, connect, inbound, listen, MetaCodec, sockops, sockopt } from './gen/objects.ts';
+import { accelerate, connect, dns, inbound, listen, MetaCodec, sockops, sockopt } from './gen/objects.ts';
 import type { Pins } from './pins.ts';
 
 /** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** Room in the maps, from the node's size. */
 export interface Sizes {
   pods: number;
   policies: number;
-  /** Ports and CIDRs over all policies. */
+  /** Ports, CIDRs and ids over all policies, each. */
   rules: number;
   /** Handshakes in flight. */
   handshakes: number;
@@ -36,6 +36,7 @@ export const DEFAULT_SIZES: Sizes = {
 /** Entries per pod: one listener slot set for each family (SHUNT_LISTENER_SLOTS), and its addresses, twice. */
 const LISTENERS_PER_POD = 32;
 const ADDRESSES_PER_POD = 16;
+const FAMILIES = 2;
 
 function capacities(sizes: Sizes): Record<string, number> {
   return {
@@ -46,6 +47,8 @@ function capacities(sizes: Sizes): Record<string, number> {
     shunt_policies: sizes.policies,
     shunt_ports: sizes.rules,
     shunt_cidrs: sizes.rules,
+    shunt_ids: sizes.rules,
+    shunt_targets: sizes.pods * FAMILIES,
     shunt_pairs: sizes.handshakes,
     shunt_offers: sizes.handshakes,
     shunt_peers: sizes.connections,
@@ -56,6 +59,7 @@ function capacities(sizes: Sizes): Record<string, number> {
 
 type Definition =
   | typeof connect
+  | typeof dns
   | typeof listen
   | typeof sockops
   | typeof sockopt
@@ -70,6 +74,7 @@ export type AccelerateObject = Loaded<typeof accelerate>;
 /** Every object that is loaded once for the node. */
 export interface NodeObjects extends Disposable {
   connect: Loaded<typeof connect>;
+  dns: Loaded<typeof dns>;
   listen: Loaded<typeof listen>;
   sockops: Loaded<typeof sockops>;
   sockopt: Loaded<typeof sockopt>;
@@ -99,6 +104,7 @@ export class Objects {
     try {
       const loaded = {
         connect: stack.use(await this.#load(connect, 'connect')),
+        dns: stack.use(await this.#load(dns, 'dns')),
         listen: stack.use(await this.#load(listen, 'listen')),
         sockops: stack.use(await this.#load(sockops, 'sockops')),
         sockopt: stack.use(await this.#load(sockopt, 'sockopt')),

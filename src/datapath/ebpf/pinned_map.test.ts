@@ -32,7 +32,7 @@ describe('a pinned map read by its BTF', () => {
       sidecar_cgroup: 9007199254740993n,
     });
     shunt_addrs.set({ netns: COOKIE, addr: addr('fd00::1') }, COOKIE);
-    shunt_ports.set({ prefixlen: 80, policy: 3, list: 'RULE_OUT_EXCLUDE', port: 8080 }, 1);
+    shunt_ports.set({ prefixlen: 80, policy: 3, list: 'RULE_OUT_EXCLUDE', port: 8080 }, 1n);
     shunt_counters.setZero(COOKIE);
   });
   after(() => {

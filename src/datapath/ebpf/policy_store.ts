@@ -7,13 +7,14 @@ import { BpfError, type BpfMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { canonicalPolicy } from '../../policy/json.ts';
 import type { RedirectPolicy } from '../../policy/policy.ts';
-import type { CidrKey, Policy, PortKey } from './gen/objects.ts';
+import type { CidrKey, IdKey, Policy, PortKey } from './gen/objects.ts';
 import { type Rules, rulesOf, scalarsOf } from './policy_entries.ts';
 
 export interface PolicyMaps {
   policies: BpfMap<number, Policy>;
-  ports: BpfMap<PortKey, number>;
+  ports: BpfMap<PortKey, bigint>;
   cidrs: BpfMap<CidrKey, number>;
+  ids: BpfMap<IdKey, bigint>;
 }
 
 export class PolicyStore {
@@ -38,6 +39,7 @@ export class PolicyStore {
     try {
       this.#maps.ports.setMany(rules.ports);
       this.#maps.cidrs.setMany(rules.cidrs);
+      this.#maps.ids.setMany(rules.ids);
       this.#maps.policies.set(id, scalarsOf(policy, hash));
     } catch (cause) {
       // Pods may live by what is there of a policy that was to be repaired.
@@ -58,7 +60,8 @@ export class PolicyStore {
     const rules = rulesOf(policy, id);
     const whole =
       rules.ports.every(([key]) => this.#maps.ports.has(key)) &&
-      rules.cidrs.every(([key]) => this.#maps.cidrs.has(key));
+      rules.cidrs.every(([key]) => this.#maps.cidrs.has(key)) &&
+      rules.ids.every(([key]) => this.#maps.ids.has(key));
     return whole ? id : null;
   }
 
@@ -70,6 +73,7 @@ export class PolicyStore {
     this.#maps.policies.deleteMany(stale);
     this.#maps.ports.deleteMany([...this.#maps.ports.keys()].filter((key) => stale.has(key.policy)));
     this.#maps.cidrs.deleteMany([...this.#maps.cidrs.keys()].filter((key) => stale.has(key.policy)));
+    this.#maps.ids.deleteMany([...this.#maps.ids.keys()].filter((key) => stale.has(key.policy)));
   }
 
   /** Ids follow the content; two contents that share 32 bits take neighbouring ids. */
@@ -84,6 +88,7 @@ export class PolicyStore {
     this.#maps.policies.delete(id);
     this.#maps.ports.deleteMany(rules.ports.map(([key]) => key));
     this.#maps.cidrs.deleteMany(rules.cidrs.map(([key]) => key));
+    this.#maps.ids.deleteMany(rules.ids.map(([key]) => key));
   }
 }
 

@@ -1,4 +1,4 @@
-// Written by `libbpf-ts gen` from accelerate.bpf.o, connect.bpf.o, inbound.bpf.o, listen.bpf.o, sockops.bpf.o, sockopt.bpf.o. Do not edit: change the C types and run it again.
+// Written by `libbpf-ts gen` from accelerate.bpf.o, connect.bpf.o, dns.bpf.o, inbound.bpf.o, listen.bpf.o, sockops.bpf.o, sockopt.bpf.o. Do not edit: change the C types and run it again.
 
 import { type Codec, codec, defineObject } from 'libbpf-ts';
 
@@ -51,6 +51,7 @@ export const ConnFlags = {
   CONN_SEND_ACCEL: 0x40,
   CONN_CROSS_NETNS: 0x80,
   CONN_PROMOTED: 0x100,
+  CONN_TO_POD: 0x200,
 } as const;
 export type ConnFlags = number;
 
@@ -84,20 +85,20 @@ export const ConnCodec: Codec<Conn> = {
   },
 };
 
-const u64Array19 = codec.array(codec.u64, 19);
+const u64Array20 = codec.array(codec.u64, 20);
 
-/** `struct counters`, 152 bytes. */
+/** `struct counters`, 160 bytes. */
 export interface Counters {
-  values: bigint[]; // __u64[19]
+  values: bigint[]; // __u64[20]
 }
 
 export const CountersCodec: Codec<Counters> = {
-  size: 152,
+  size: 160,
   read: (v, o) => ({
-    values: u64Array19.read(v, o),
+    values: u64Array20.read(v, o),
   }),
   write(v, o, x) {
-    u64Array19.write(v, o, x.values);
+    u64Array20.write(v, o, x.values);
   },
 };
 
@@ -248,7 +249,8 @@ export const Counter = {
   COUNTER_LISTENER_CAPTURED: 16,
   COUNTER_LISTENER_LOST: 17,
   COUNTER_EVENT_LOST: 18,
-  COUNTER_MAX: 19,
+  COUNTER_DNS_REDIRECTED: 19,
+  COUNTER_MAX: 20,
 } as const;
 export type Counter = keyof typeof Counter;
 export const CounterCodec: Codec<Counter> = codec.enumeration(Counter);
@@ -277,6 +279,10 @@ export const RuleList = {
   RULE_OUT_INCLUDE: 2,
   RULE_IN_EXCLUDE: 3,
   RULE_IN_INCLUDE: 4,
+  RULE_OUT_EXCLUDE_UDP: 5,
+  RULE_UID_PORTS_TCP: 6,
+  RULE_UID_PORTS_UDP: 7,
+  RULE_DNS_SERVER: 8,
 } as const;
 export type RuleList = keyof typeof RuleList;
 export const RuleListCodec: Codec<RuleList> = codec.enumeration(RuleList);
@@ -302,6 +308,40 @@ export const CidrKeyCodec: Codec<CidrKey> = {
     codec.u32.write(v, o + 4, x.policy);
     RuleListCodec.write(v, o + 8, x.list);
     AddrCodec.write(v, o + 12, x.addr);
+  },
+};
+
+/** `enum id_list`. */
+export const IdList = {
+  ID_EXEMPT_UID: 1,
+  ID_UID_PORTS: 2,
+  ID_INCLUDE_GID: 3,
+  ID_EXCLUDE_GID: 4,
+} as const;
+export type IdList = keyof typeof IdList;
+export const IdListCodec: Codec<IdList> = codec.enumeration(IdList);
+
+/** `struct id_key`, 16 bytes. */
+export interface IdKey {
+  prefixlen: number; // __u32
+  policy: number; // __u32
+  list: IdList; // enum id_list
+  id: number; // __be32
+}
+
+export const IdKeyCodec: Codec<IdKey> = {
+  size: 16,
+  read: (v, o) => ({
+    prefixlen: codec.u32.read(v, o),
+    policy: codec.u32.read(v, o + 4),
+    list: IdListCodec.read(v, o + 8),
+    id: codec.be32.read(v, o + 12),
+  }),
+  write(v, o, x) {
+    codec.u32.write(v, o, x.prefixlen);
+    codec.u32.write(v, o + 4, x.policy);
+    IdListCodec.write(v, o + 8, x.list);
+    codec.be32.write(v, o + 12, x.id);
   },
 };
 
@@ -358,12 +398,30 @@ export const PolicyFlags = {
   POLICY_LOOPBACK_INCLUDED: 4,
   POLICY_PASSTHROUGH_SOURCE: 8,
   POLICY_SELF_CALL_INBOUND: 0x10,
+  POLICY_SKIP_IP4: 0x20,
+  POLICY_SKIP_IP6: 0x40,
+  POLICY_SIDECAR_TO_POD_IP: 0x80,
+  POLICY_EXEMPT_UIDS: 0x100,
+  POLICY_EXEMPT_UID_PORTS: 0x200,
+  POLICY_INCLUDED_GIDS: 0x400,
+  POLICY_EXCLUDED_GIDS: 0x800,
+  POLICY_EXCLUDED_SOURCES: 0x1000,
+  POLICY_PORTS_LATE: 0x2000,
+  POLICY_CIDRS_EARLY: 0x4000,
+  POLICY_DNS_IP4: 0x8000,
+  POLICY_DNS_IP6: 0x10000,
+  POLICY_DNS_SERVERS: 0x20000,
+  POLICY_DNS_LOCALHOST: 0x40000,
+  POLICY_DNS_TCP: 0x80000,
+  POLICY_DNS_TCP_PASS: 0x100000,
+  POLICY_DNS_FIRST: 0x200000,
+  POLICY_DNS_EARLY: 0x400000,
 } as const;
 export type PolicyFlags = number;
 
 const u32Array4 = codec.array(codec.u32, 4);
 
-/** `struct policy`, 48 bytes. */
+/** `struct policy`, 96 bytes. */
 export interface Policy {
   content_hash: bigint; // __u64
   flags: PolicyFlags; // enum policy_flags
@@ -372,10 +430,17 @@ export interface Policy {
   proxy_uid_count: number; // __u8
   proxy_gid_count: number; // __u8
   tunnel_port: number; // __u16
+  localhost4: number; // __be32
+  localhost4_mask: number; // __be32
+  dns4: Addr; // struct addr
+  dns6: Addr; // struct addr
+  dns_port: number; // __u16
+  pad?: number; // __u16
+  pad2?: number; // __u32
 }
 
 export const PolicyCodec: Codec<Policy> = {
-  size: 48,
+  size: 96,
   read: (v, o) => ({
     content_hash: codec.u64.read(v, o),
     flags: codec.u32.read(v, o + 8),
@@ -384,8 +449,14 @@ export const PolicyCodec: Codec<Policy> = {
     proxy_uid_count: codec.u8.read(v, o + 44),
     proxy_gid_count: codec.u8.read(v, o + 45),
     tunnel_port: codec.u16.read(v, o + 46),
+    localhost4: codec.be32.read(v, o + 48),
+    localhost4_mask: codec.be32.read(v, o + 52),
+    dns4: AddrCodec.read(v, o + 56),
+    dns6: AddrCodec.read(v, o + 72),
+    dns_port: codec.u16.read(v, o + 88),
   }),
   write(v, o, x) {
+    codec.zero(v, o, 96);
     codec.u64.write(v, o, x.content_hash);
     codec.u32.write(v, o + 8, x.flags);
     u32Array4.write(v, o + 12, x.proxy_uids);
@@ -393,6 +464,13 @@ export const PolicyCodec: Codec<Policy> = {
     codec.u8.write(v, o + 44, x.proxy_uid_count);
     codec.u8.write(v, o + 45, x.proxy_gid_count);
     codec.u16.write(v, o + 46, x.tunnel_port);
+    codec.be32.write(v, o + 48, x.localhost4);
+    codec.be32.write(v, o + 52, x.localhost4_mask);
+    AddrCodec.write(v, o + 56, x.dns4);
+    AddrCodec.write(v, o + 72, x.dns6);
+    codec.u16.write(v, o + 88, x.dns_port);
+    if (x.pad !== undefined) codec.u16.write(v, o + 90, x.pad);
+    if (x.pad2 !== undefined) codec.u32.write(v, o + 92, x.pad2);
   },
 };
 
@@ -420,6 +498,63 @@ export const PortKeyCodec: Codec<PortKey> = {
     RuleListCodec.write(v, o + 8, x.list);
     codec.be16.write(v, o + 12, x.port);
     if (x.pad !== undefined) codec.u16.write(v, o + 14, x.pad);
+  },
+};
+
+/** `struct listener_role`, 16 bytes. */
+export interface ListenerRole {
+  netns: bigint; // __u64
+  port: number; // __u32
+  pad?: number; // __u32
+}
+
+export const ListenerRoleCodec: Codec<ListenerRole> = {
+  size: 16,
+  read: (v, o) => ({
+    netns: codec.u64.read(v, o),
+    port: codec.u32.read(v, o + 8),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 16);
+    codec.u64.write(v, o, x.netns);
+    codec.u32.write(v, o + 8, x.port);
+    if (x.pad !== undefined) codec.u32.write(v, o + 12, x.pad);
+  },
+};
+
+/** `struct target_key`, 16 bytes. */
+export interface TargetKey {
+  netns: bigint; // __u64
+  family: number; // __u32
+  pad?: number; // __u32
+}
+
+export const TargetKeyCodec: Codec<TargetKey> = {
+  size: 16,
+  read: (v, o) => ({
+    netns: codec.u64.read(v, o),
+    family: codec.u32.read(v, o + 8),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 16);
+    codec.u64.write(v, o, x.netns);
+    codec.u32.write(v, o + 8, x.family);
+    if (x.pad !== undefined) codec.u32.write(v, o + 12, x.pad);
+  },
+};
+
+/** `struct listening_at`, 16 bytes. */
+export interface ListeningAt {
+  addr: Addr; // struct addr
+}
+
+export const ListeningAtCodec: Codec<ListeningAt> = {
+  size: 16,
+  read: (v, o) => ({
+    addr: AddrCodec.read(v, o),
+  }),
+  write(v, o, x) {
+    AddrCodec.write(v, o, x.addr);
   },
 };
 
@@ -476,6 +611,35 @@ export const EventCodec: Codec<Event> = {
   },
 };
 
+const endpointArray4 = codec.array(EndpointCodec, 4);
+
+/** `struct queries`, 96 bytes. */
+export interface Queries {
+  asked: Endpoint[]; // struct endpoint[4]
+  count: number; // __u32
+  last: number; // __u32
+  connected: number; // __u32
+  pad?: number; // __u32
+}
+
+export const QueriesCodec: Codec<Queries> = {
+  size: 96,
+  read: (v, o) => ({
+    asked: endpointArray4.read(v, o),
+    count: codec.u32.read(v, o + 80),
+    last: codec.u32.read(v, o + 84),
+    connected: codec.u32.read(v, o + 88),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 96);
+    endpointArray4.write(v, o, x.asked);
+    codec.u32.write(v, o + 80, x.count);
+    codec.u32.write(v, o + 84, x.last);
+    codec.u32.write(v, o + 88, x.connected);
+    if (x.pad !== undefined) codec.u32.write(v, o + 92, x.pad);
+  },
+};
+
 /** `struct listener_key`, 16 bytes. */
 export interface ListenerKey {
   netns: bigint; // __u64
@@ -494,21 +658,6 @@ export const ListenerKeyCodec: Codec<ListenerKey> = {
     codec.u64.write(v, o, x.netns);
     codec.u32.write(v, o + 8, x.family);
     codec.u32.write(v, o + 12, x.slot);
-  },
-};
-
-/** `struct listener_role`, 8 bytes. */
-export interface ListenerRole {
-  netns: bigint; // __u64
-}
-
-export const ListenerRoleCodec: Codec<ListenerRole> = {
-  size: 8,
-  read: (v, o) => ({
-    netns: codec.u64.read(v, o),
-  }),
-  write(v, o, x) {
-    codec.u64.write(v, o, x.netns);
   },
 };
 
@@ -649,6 +798,11 @@ export const connect = defineObject({
     shunt_events: {
       type: 'ringbuf',
     },
+    shunt_ids: {
+      type: 'lpm_trie',
+      key: IdKeyCodec,
+      value: codec.u64,
+    },
     shunt_meta: {
       type: 'array',
       key: codec.u32,
@@ -667,12 +821,22 @@ export const connect = defineObject({
     shunt_ports: {
       type: 'lpm_trie',
       key: PortKeyCodec,
-      value: codec.u32,
+      value: codec.u64,
+    },
+    shunt_roles: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ListenerRoleCodec,
     },
     shunt_settings: {
       type: 'array',
       key: codec.u32,
       value: SettingsCodec,
+    },
+    shunt_targets: {
+      type: 'hash',
+      key: TargetKeyCodec,
+      value: ListeningAtCodec,
     },
   },
   programs: {
@@ -680,6 +844,67 @@ export const connect = defineObject({
     shunt_connect6: { section: 'cgroup/connect6' },
     shunt_peername4: { section: 'cgroup/getpeername4' },
     shunt_peername6: { section: 'cgroup/getpeername6' },
+    shunt_sockname4: { section: 'cgroup/getsockname4' },
+    shunt_sockname6: { section: 'cgroup/getsockname6' },
+  },
+});
+
+export const dns = defineObject({
+  name: 'dns',
+  maps: {
+    shunt_addrs: {
+      type: 'hash',
+      key: AddrKeyCodec,
+      value: codec.u64,
+    },
+    shunt_cidrs: {
+      type: 'lpm_trie',
+      key: CidrKeyCodec,
+      value: codec.u32,
+    },
+    shunt_counters: {
+      type: 'percpu_hash',
+      key: codec.u64,
+      value: CountersCodec,
+    },
+    shunt_events: {
+      type: 'ringbuf',
+    },
+    shunt_ids: {
+      type: 'lpm_trie',
+      key: IdKeyCodec,
+      value: codec.u64,
+    },
+    shunt_pods: {
+      type: 'hash',
+      key: codec.u64,
+      value: PodCodec,
+    },
+    shunt_policies: {
+      type: 'hash',
+      key: codec.u32,
+      value: PolicyCodec,
+    },
+    shunt_ports: {
+      type: 'lpm_trie',
+      key: PortKeyCodec,
+      value: codec.u64,
+    },
+    shunt_queries: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: QueriesCodec,
+    },
+  },
+  programs: {
+    shunt_dns_connect4: { section: 'cgroup/connect4' },
+    shunt_dns_connect6: { section: 'cgroup/connect6' },
+    shunt_dns_peername4: { section: 'cgroup/getpeername4' },
+    shunt_dns_peername6: { section: 'cgroup/getpeername6' },
+    shunt_recvmsg4: { section: 'cgroup/recvmsg4' },
+    shunt_recvmsg6: { section: 'cgroup/recvmsg6' },
+    shunt_sendmsg4: { section: 'cgroup/sendmsg4' },
+    shunt_sendmsg6: { section: 'cgroup/sendmsg6' },
   },
 });
 
@@ -704,6 +929,11 @@ export const inbound = defineObject({
     shunt_events: {
       type: 'ringbuf',
     },
+    shunt_ids: {
+      type: 'lpm_trie',
+      key: IdKeyCodec,
+      value: codec.u64,
+    },
     shunt_listeners: {
       type: 'sockhash',
       key: ListenerKeyCodec,
@@ -722,7 +952,7 @@ export const inbound = defineObject({
     shunt_ports: {
       type: 'lpm_trie',
       key: PortKeyCodec,
-      value: codec.u32,
+      value: codec.u64,
     },
   },
   programs: {
@@ -823,6 +1053,11 @@ export const sockops = defineObject({
       type: 'array',
       key: codec.u32,
       value: SettingsCodec,
+    },
+    shunt_targets: {
+      type: 'hash',
+      key: TargetKeyCodec,
+      value: ListeningAtCodec,
     },
   },
   programs: {
