@@ -6,7 +6,7 @@ import { basePolicy, type RedirectPolicy } from '../../policy/policy.ts';
 import { decide, type Place } from './decision.ts';
 import { readQuestion } from './question.ts';
 
-const POD: Place = { addresses: ['10.0.0.5', 'fd00::5'], listeners: null };
+const POD: Place = { addresses: ['10.0.0.5', 'fd00::5'], backend: 'ebpf', listeners: null };
 
 function policy(change: (policy: RedirectPolicy) => void = () => {}, mesh = 'istio'): RedirectPolicy {
   const made = basePolicy(
@@ -72,7 +72,7 @@ describe('a decision', () => {
         policy(() => {}, 'linkerd'),
         OUT,
       ).notes.join(),
-      /in linkerd's own/,
+      /linkerd's own rules/,
     );
   });
 });
@@ -157,5 +157,36 @@ describe('what bpf/policy.h does not know', () => {
     );
     assert.equal(answer.verdict, 'outbound');
     assert.match(answer.notes.join(), /interfaces\.exclude/);
+  });
+});
+
+describe('a pod that eBPF does not enforce', () => {
+  const byRules: Place = { ...POD, backend: 'iptables' };
+
+  it("is answered in its mesh's own order", () => {
+    const excluded = (mesh: string) =>
+      policy(({ outbound }) => outbound.excludePorts.push({ first: 80, last: 80 }), mesh);
+    const self = { to: '10.0.0.5:80', uid: '1337' };
+    assert.deepEqual(ask(excluded('istio'), self, byRules).rule, 'excluded-port');
+    assert.deepEqual(ask(excluded('osm'), self, byRules).rule, 'self-call');
+    assert.deepEqual(
+      ask(
+        policy(() => {}, 'linkerd'),
+        OUT,
+        byRules,
+      ).notes,
+      [],
+    );
+  });
+
+  it('is answered where bpf/policy.h has no answer', () => {
+    const exempt = policy(({ exempt: { uids } }) => uids.push({ first: 900, last: 1000 }));
+    assert.equal(ask(exempt, OUT, byRules).rule, 'exempt-user');
+    const sources = policy(({ inbound }) => inbound.excludeSources.push('192.0.2.0/24'));
+    assert.equal(ask(sources, IN, byRules).rule, 'excluded-source');
+    const consul = policy(({ dns }) => {
+      Object.assign(dns, { mode: 'all', target: { address: null, port: 8600 }, tcp: 'capture' });
+    }, 'consul');
+    assert.deepEqual(ask(consul, { to: '192.0.2.53:53', uid: '1337', udp: true }, byRules).port, 8600);
   });
 });

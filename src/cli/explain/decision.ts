@@ -1,14 +1,15 @@
 import { decideNatively, type NativeDecision } from '../../datapath/ebpf/native_decision.ts';
 import { parseAddress } from '../../policy/address.ts';
+import { type Connection, decideInOrder, type OrderedRule } from '../../policy/decision.ts';
 import type { RedirectPolicy } from '../../policy/policy.ts';
 import type { Question } from './question.ts';
 import { isCapturedQuery, unaskedOf, unknownTo } from './unknown.ts';
 
-export type Rule = NativeDecision['rule'] | 'dns' | 'udp' | 'no-listener' | 'left-alone';
+export type Rule = NativeDecision['rule'] | OrderedRule | 'no-listener' | 'left-alone';
 
 export interface Decision {
   /** Null where the policy says what bpf/policy.h does not know; the notes tell. */
-  verdict: 'outbound' | 'inbound' | 'dns' | 'pass' | 'refuse' | null;
+  verdict: 'outbound' | 'inbound' | 'dns' | 'pod-address' | 'pass' | 'refuse' | null;
   /** Where it goes instead; an address of null is the pod's own. */
   target: { address: string | null; port: number } | null;
   rule: Rule | null;
@@ -18,6 +19,8 @@ export interface Decision {
 /** The pod as far as a decision looks at it. */
 export interface Place {
   addresses: readonly string[];
+  /** What enforces it; null for a manifest, which is answered by its mesh's own rules. */
+  backend: 'ebpf' | 'iptables' | null;
   /** Captured listeners of the sidecar, from the kernel; null where that is not known. */
   listeners: { ip4: number; ip6: number } | null;
 }
@@ -25,8 +28,44 @@ export interface Place {
 /** Rules that Istio asks before it looks at DNS. */
 const BEFORE_DNS: readonly Rule[] = ['sidecar', 'self-call', 'excluded-port', 'passthrough-source'];
 
-/** What becomes of the connection. TCP is decided by bpf/policy.h alone. */
+/** What becomes of the connection: with eBPF by bpf/policy.h, else by the mesh's own rules in their order. */
 export function decide(policy: RedirectPolicy, place: Place, question: Question): Decision {
+  return place.backend === 'ebpf'
+    ? decideByPrograms(policy, place, question)
+    : decideByRules(policy, place, question);
+}
+
+function decideByRules(policy: RedirectPolicy, place: Place, question: Question): Decision {
+  const notes = [...unaskedOf(policy, question), ...placeNotes(policy, place, question)];
+  const { direction, protocol, family, port } = question;
+  const own = place.addresses.find((text) => text.includes(':') === (family === 6)) ?? null;
+  const unbound = parseAddress(family === 4 ? '0.0.0.0' : '::') ?? new Uint8Array(16);
+  const connection: Connection =
+    direction === 'inbound'
+      ? {
+          ...{ direction, protocol, family, port, uid: 0, gid: 0, from: question.from.bytes },
+          to: (own === null ? null : parseAddress(own)) ?? unbound,
+          local: isOwn(place, question.from.text) || isLoopback(question.from.text),
+        }
+      : {
+          ...{ direction, protocol, family, port, uid: question.uid, gid: question.gid },
+          to: question.to.bytes,
+          from: question.from?.bytes ?? null,
+          local: isOwn(place, question.to.text),
+        };
+  const { verdict, rule } = decideInOrder(policy, connection);
+  const target = {
+    pass: null,
+    outbound: { address: null, port: policy.ports.outbound },
+    inbound: { address: null, port: policy.ports.inbound },
+    'pod-address': { address: own, port },
+    dns: policy.dns.target,
+  }[verdict];
+  return { verdict, target, rule, notes };
+}
+
+/** TCP is decided by bpf/policy.h alone. */
+function decideByPrograms(policy: RedirectPolicy, place: Place, question: Question): Decision {
   const notes = [
     ...orderNote(policy),
     ...unaskedOf(policy, question),
@@ -112,7 +151,7 @@ function ofQuery(
 function orderNote({ mesh }: RedirectPolicy): string[] {
   if (mesh === 'istio') return [];
   return [
-    `rules are tried in Istio's order, as the eBPF backend tries them; iptables tries them in ${mesh}'s own`,
+    `the eBPF backend, which enforces this pod, tries rules in Istio's order; ${mesh}'s own rules have another`,
   ];
 }
 
