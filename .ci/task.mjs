@@ -24,6 +24,7 @@ const TASKS = {
     program: ['--conditions=source', 'native/libbpf-ts/bench/bench.ts'],
   },
   vm: { purpose: 'vm', root: true, program: ['--conditions=source', 'vagrant/main.ts'] },
+  'test:matrix': { purpose: 'test:matrix', root: true, program: ['--conditions=source', 'test/vm/main.ts'] },
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
   shunt: { purpose: 'build', root: false, program: ['src/cli/launch.js'] },
 };

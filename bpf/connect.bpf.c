@@ -113,10 +113,10 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 	else
 		addr_set(&to->addr, 0, 0, 0, bpf_htonl(1));
 	switch (verdict) {
-	case VERDICT_POD_IP:
+	case VERDICT_POD_ADDRESS:
 		/* The kernel chose 127.0.0.1 as source before the rules moved the destination. */
 		to->source = to->addr;
-		to->addr = pod->ip4;
+		to->addr = is4 ? pod->ip4 : pod->ip6;
 		to->port = bpf_ntohs(a->dst.port);
 		to->bind = addr_is_any(&a->saddr);
 		return;
@@ -215,7 +215,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		flags |= CONN_ACCEL;
 	if (sidecar)
 		flags |= CONN_SIDECAR;
-	if (decided == VERDICT_POD_IP)
+	if (decided == VERDICT_POD_ADDRESS)
 		flags |= CONN_TO_POD;
 	if (!remember(sk, a, flags)) {
 		count(a->netns, COUNTER_OUTBOUND_REFUSED);

@@ -32,7 +32,7 @@ enum verdict {
 	VERDICT_OUTBOUND, /* to the sidecar's outbound port */
 	VERDICT_INBOUND, /* to the sidecar's inbound port */
 	VERDICT_DNS, /* to the mesh's resolver */
-	VERDICT_POD_IP, /* to the same port of the pod's own address */
+	VERDICT_POD_ADDRESS, /* to the same port of the pod's own address */
 };
 
 /* The rule that decided, for people. */
@@ -55,9 +55,9 @@ enum rule {
 	RULE_EXEMPT_USER,
 	RULE_EXEMPT_USER_PORT,
 	RULE_EXEMPT_GROUP,
-	RULE_POD_IP,
+	RULE_SIDECAR_LOCALHOST,
 	RULE_DNS,
-	RULE_DNS_PASS,
+	RULE_DNS_OVER_TCP,
 	RULE_EXCLUDED_SOURCE,
 	RULE_NO_QUERY,
 };
@@ -130,6 +130,15 @@ static __always_inline bool is_proxy(const struct policy *p, const struct outbou
 	return f->identity_confirmed && policy_claims_sidecar(p, f->uid, f->gid);
 }
 
+/* Over TCP, where a mesh takes datagrams alone. */
+static __always_inline bool query_passes(const struct policy *p, const struct outbound_facts *f)
+{
+	if (f->port != DNS_PORT || !(p->flags & POLICY_DNS_TCP_PASS))
+		return false;
+	return (p->flags & (addr_is4(&f->daddr) ? POLICY_DNS_IP4 : POLICY_DNS_IP6)) &&
+	       !is_proxy(p, f);
+}
+
 /* Passes for users who are not captured; RULE_NONE for everyone else. */
 static __always_inline enum rule exempt_user(const struct policy *p,
 					     const struct outbound_facts *f,
@@ -198,11 +207,15 @@ static __always_inline struct decision decide_outbound(const struct policy *p,
 
 	if (family_skipped(p, &f->daddr))
 		return decide(VERDICT_PASS, RULE_FAMILY);
-	if ((p->flags & POLICY_SIDECAR_TO_POD_IP) && addr_is4(&f->daddr) &&
-	    addr_is_localhost(&f->daddr) && is_proxy(p, f))
-		return decide(VERDICT_POD_IP, RULE_POD_IP);
-	if (query && (p->flags & POLICY_DNS_FIRST))
-		return decide(VERDICT_DNS, RULE_DNS);
+	if ((p->flags & POLICY_SIDECAR_TO_POD_IP) && addr_is_localhost(&f->daddr) &&
+	    is_proxy(p, f))
+		return decide(VERDICT_POD_ADDRESS, RULE_SIDECAR_LOCALHOST);
+	if (p->flags & POLICY_DNS_FIRST) {
+		if (query)
+			return decide(VERDICT_DNS, RULE_DNS);
+		if (query_passes(p, f))
+			return decide(VERDICT_PASS, RULE_DNS_OVER_TCP);
+	}
 	exempt = exempt_user(p, f, RULE_UID_PORTS_TCP);
 	if (exempt)
 		return decide(VERDICT_PASS, exempt);
@@ -210,11 +223,12 @@ static __always_inline struct decision decide_outbound(const struct policy *p,
 	    POLICY_CIDR_LISTED(f->policy_id, RULE_OUT_EXCLUDE, &f->daddr))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_CIDR);
 	if (f->port == DNS_PORT && (p->flags & POLICY_DNS_EARLY)) {
+		if ((p->flags & POLICY_DNS_TCP) && is_proxy(p, f))
+			return decide(VERDICT_PASS, RULE_SIDECAR);
 		if (query)
-			return is_proxy(p, f) ? decide(VERDICT_PASS, RULE_SIDECAR) :
-						decide(VERDICT_DNS, RULE_DNS);
-		if ((p->flags & POLICY_DNS_TCP_PASS) && !is_proxy(p, f))
-			return decide(VERDICT_PASS, RULE_DNS_PASS);
+			return decide(VERDICT_DNS, RULE_DNS);
+		if (query_passes(p, f))
+			return decide(VERDICT_PASS, RULE_DNS_OVER_TCP);
 	}
 	if (!(p->flags & POLICY_PORTS_LATE) &&
 	    POLICY_PORT_SET(f->policy_id, RULE_OUT_EXCLUDE, f->port))
@@ -229,6 +243,8 @@ static __always_inline struct decision decide_outbound(const struct policy *p,
 		return decide(VERDICT_PASS, RULE_EXEMPT_GROUP);
 	if (query)
 		return decide(VERDICT_DNS, RULE_DNS);
+	if (query_passes(p, f))
+		return decide(VERDICT_PASS, RULE_DNS_OVER_TCP);
 	if (localhost)
 		return decide(VERDICT_PASS, RULE_LOCALHOST);
 	if ((p->flags & POLICY_PORTS_LATE) &&

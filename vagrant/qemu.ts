@@ -77,7 +77,16 @@ export function virtiofsd(socket: string, folder: string): string[] {
     return [rust, `--socket-path=${socket}`, `--shared-dir=${folder}`, ...sandbox];
   }
   if (existsSync(c)) {
-    const options = ['-o', `source=${folder}`, '-o', 'cache=always', '-o', 'sandbox=chroot'];
+    const options = [
+      '-o',
+      `source=${folder}`,
+      '-o',
+      'cache=always',
+      '-o',
+      'sandbox=chroot',
+      '-o',
+      'log_level=warn',
+    ];
     return [c, `--socket-path=${socket}`, ...options, '--rlimit-nofile=0'];
   }
   throw new ShuntError('SHUNT_E_VM_QEMU', 'there is no virtiofsd here', {

@@ -36,6 +36,7 @@ export const USES = {
   build: ['build'],
   bench: ['build', 'data plane'],
   vm: ['build', 'data plane', 'test', 'guest'],
+  'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
   test: ['build', 'data plane', 'sidecar', 'test'],
 };

@@ -105,7 +105,7 @@ function explainManifest(pod: PodObject, question: Question, settings: ProfileCo
   const recognition = recognise(pod, MESH_PROFILES, settings);
   const { metadata } = pod;
   if (recognition.kind === 'redirect') {
-    const place = { addresses: pod.status.podIPs, listeners: null };
+    const place = { addresses: pod.status.podIPs, backend: null, listeners: null };
     return { answer: captured(metadata, recognition.policy, place, question), rejected: false };
   }
   if (recognition.kind === 'leave') {
@@ -131,7 +131,7 @@ async function explainKnown(context: Context, wanted: string, question: Question
     const addresses = [ip4, ip6].filter((address) => address !== null);
     // Only eBPF keeps the sidecar's listeners: rules of iptables name a port and no socket.
     const listeners = pod.backend === 'ebpf' && held?.inbound === true ? held.listeners : null;
-    const place = { addresses, listeners };
+    const place = { addresses, backend: pod.backend, listeners };
     return { answer: captured(pod, pod.policy, place, question), rejected: false };
   }
   if (pod.state !== 'failed') {

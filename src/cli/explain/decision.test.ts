@@ -6,7 +6,7 @@ import { basePolicy, type RedirectPolicy } from '../../policy/policy.ts';
 import { decide, type Place } from './decision.ts';
 import { readQuestion } from './question.ts';
 
-const POD: Place = { addresses: ['10.0.0.5', 'fd00::5'], listeners: null };
+const POD: Place = { addresses: ['10.0.0.5', 'fd00::5'], backend: 'ebpf', listeners: null };
 
 function policy(change: (policy: RedirectPolicy) => void = () => {}, mesh = 'istio'): RedirectPolicy {
   const made = basePolicy(
@@ -64,17 +64,6 @@ describe('a decision', () => {
     assert.match(ask(policy(), { ...OUT, gid: '1337' }).notes.join(), /taken for the sidecar/);
     assert.match(ask(policy(), OUT, { ...POD, addresses: [] }).notes.join(), /no address yet/);
   });
-
-  it('says that another mesh has another order', () => {
-    assert.deepEqual(ask(policy(), OUT).notes, []);
-    assert.match(
-      ask(
-        policy(() => {}, 'linkerd'),
-        OUT,
-      ).notes.join(),
-      /in linkerd's own/,
-    );
-  });
 });
 
 describe('a DNS query', () => {
@@ -101,16 +90,21 @@ describe('a DNS query', () => {
     assert.equal(ask(excluded, query).rule, 'excluded-port');
   });
 
-  it('of the sidecar of a mesh with another order is not decided', () => {
+  it('of the sidecar of a mesh that asks for DNS first is captured too', () => {
     const other = { ...capture('all'), mesh: 'consul' };
-    assert.equal(ask(other, { ...query, uid: '1337' }).verdict, null);
+    assert.equal(ask(other, { ...query, uid: '1337' }).verdict, 'dns');
   });
 });
 
-describe('what bpf/policy.h does not know', () => {
-  const cases: [string, (policy: RedirectPolicy) => void, Record<string, string | boolean>][] = [
-    ['families', (p) => Object.assign(p.families, { ip4: false }), OUT],
-    ['exempt.uids', (p) => Object.assign(p.exempt, { uids: [{ first: 900, last: 1000 }] }), OUT],
+describe('what some meshes alone ask', () => {
+  const cases: [string, (policy: RedirectPolicy) => void, Record<string, string | boolean>, string][] = [
+    ['families', (p) => Object.assign(p.families, { ip4: false }), OUT, 'family'],
+    [
+      'exempt.uids',
+      (p) => Object.assign(p.exempt, { uids: [{ first: 900, last: 1000 }] }),
+      OUT,
+      'exempt-user',
+    ],
     [
       'exempt.uidPorts',
       (p) =>
@@ -120,31 +114,27 @@ describe('what bpf/policy.h does not know', () => {
           uids: { first: 1000, last: 1000 },
         }),
       OUT,
+      'exempt-user-port',
     ],
-    ['exempt.includeGids', (p) => Object.assign(p.exempt, { includeGids: [7] }), OUT],
-    ['exempt.includeGids, exempt.excludeGids', (p) => p.exempt.excludeGids.push(1000), OUT],
+    ['exempt.includeGids', (p) => Object.assign(p.exempt, { includeGids: [7] }), OUT, 'exempt-group'],
+    ['exempt.includeGids, exempt.excludeGids', (p) => p.exempt.excludeGids.push(1000), OUT, 'exempt-group'],
     [
       'loopback.localhost4',
-      (p) => Object.assign(p.loopback, { localhost4: '127.0.0.0/8' }),
+      (p) => Object.assign(p.loopback, { localhost4: '127.0.0.0/8', application: 'bypass-localhost' }),
       { to: '127.0.0.9:80', uid: '1000' },
-    ],
-    [
-      'loopback.application',
-      (p) => Object.assign(p.loopback, { application: 'capture' }),
-      { to: '127.0.0.1:80', uid: '1000' },
+      'localhost',
     ],
     [
       'loopback.sidecarLocalhostToPodIp',
       (p) => Object.assign(p.loopback, { sidecarLocalhostToPodIp: true }),
       { to: '127.0.0.1:80', uid: '1337' },
+      'sidecar-localhost',
     ],
-    ['inbound.excludeSources', (p) => p.inbound.excludeSources.push('192.0.2.0/24'), IN],
+    ['inbound.excludeSources', (p) => p.inbound.excludeSources.push('192.0.2.0/24'), IN, 'excluded-source'],
   ];
-  for (const [field, change, question] of cases) {
-    it(`keeps ${field} from a wrong answer, and only where it bears on the connection`, () => {
-      const answer = ask(policy(change), question);
-      assert.equal(answer.verdict, null);
-      assert.ok(answer.notes[0]?.startsWith(field), answer.notes[0]);
+  for (const [field, change, question, rule] of cases) {
+    it(`is asked where it bears on the connection: ${field}`, () => {
+      assert.equal(ask(policy(change), question).rule, rule);
       const elsewhere = { to: '[2001:db8::1]:443', uid: '2000', gid: '7' };
       assert.equal(ask(policy(change), elsewhere).verdict, 'outbound');
     });
@@ -157,5 +147,36 @@ describe('what bpf/policy.h does not know', () => {
     );
     assert.equal(answer.verdict, 'outbound');
     assert.match(answer.notes.join(), /interfaces\.exclude/);
+  });
+});
+
+describe('a pod that eBPF does not enforce', () => {
+  const byRules: Place = { ...POD, backend: 'iptables' };
+
+  it("is answered in its mesh's own order", () => {
+    const excluded = (mesh: string) =>
+      policy(({ outbound }) => outbound.excludePorts.push({ first: 80, last: 80 }), mesh);
+    const self = { to: '10.0.0.5:80', uid: '1337' };
+    assert.deepEqual(ask(excluded('istio'), self, byRules).rule, 'excluded-port');
+    assert.deepEqual(ask(excluded('osm'), self, byRules).rule, 'self-call');
+    assert.deepEqual(
+      ask(
+        policy(() => {}, 'linkerd'),
+        OUT,
+        byRules,
+      ).notes,
+      [],
+    );
+  });
+
+  it('is answered by what its mesh alone asks', () => {
+    const exempt = policy(({ exempt: { uids } }) => uids.push({ first: 900, last: 1000 }));
+    assert.equal(ask(exempt, OUT, byRules).rule, 'exempt-user');
+    const sources = policy(({ inbound }) => inbound.excludeSources.push('192.0.2.0/24'));
+    assert.equal(ask(sources, IN, byRules).rule, 'excluded-source');
+    const consul = policy(({ dns }) => {
+      Object.assign(dns, { mode: 'all', target: { address: null, port: 8600 }, tcp: 'capture' });
+    }, 'consul');
+    assert.deepEqual(ask(consul, { to: '192.0.2.53:53', uid: '1337', udp: true }, byRules).port, 8600);
   });
 });

@@ -1,14 +1,14 @@
 import { decideNatively, type NativeDecision } from '../../datapath/ebpf/native_decision.ts';
 import { parseAddress } from '../../policy/address.ts';
+import { type Connection, decideInOrder, type OrderedRule } from '../../policy/decision.ts';
 import type { RedirectPolicy } from '../../policy/policy.ts';
 import type { Question } from './question.ts';
-import { unaskedOf } from './unknown.ts';
+import { unaskedOf } from './unasked.ts';
 
-export type Rule = NativeDecision['rule'] | 'udp' | 'no-listener' | 'left-alone';
+export type Rule = NativeDecision['rule'] | OrderedRule | 'no-listener' | 'left-alone';
 
 export interface Decision {
-  /** Null where the policy says what bpf/policy.h does not know; the notes tell. */
-  verdict: NativeDecision['verdict'] | 'refuse' | null;
+  verdict: 'outbound' | 'inbound' | 'dns' | 'pod-address' | 'pass' | 'refuse' | null;
   /** Where it goes instead; an address of null is the pod's own. */
   target: { address: string | null; port: number } | null;
   rule: Rule | null;
@@ -18,28 +18,67 @@ export interface Decision {
 /** The pod as far as a decision looks at it. */
 export interface Place {
   addresses: readonly string[];
+  /** What enforces it; null for a manifest, which is answered by its mesh's own rules. */
+  backend: 'ebpf' | 'iptables' | null;
   /** Captured listeners of the sidecar, from the kernel; null where that is not known. */
   listeners: { ip4: number; ip6: number } | null;
 }
 
-/** What becomes of the connection. TCP is decided by bpf/policy.h alone. */
+/** What becomes of the connection: with eBPF by bpf/policy.h, else by the mesh's own rules in their order. */
 export function decide(policy: RedirectPolicy, place: Place, question: Question): Decision {
+  return place.backend === 'ebpf'
+    ? decideByPrograms(policy, place, question)
+    : decideByRules(policy, place, question);
+}
+
+function decideByRules(policy: RedirectPolicy, place: Place, question: Question): Decision {
+  const notes = [...unaskedOf(policy, question), ...placeNotes(policy, place, question)];
+  const { direction, protocol, family, port } = question;
+  const own = ownAddress(place, question);
+  const unbound = parseAddress(family === 4 ? '0.0.0.0' : '::') ?? new Uint8Array(16);
+  const connection: Connection =
+    direction === 'inbound'
+      ? {
+          ...{ direction, protocol, family, port, uid: 0, gid: 0, from: question.from.bytes },
+          to: (own === null ? null : parseAddress(own)) ?? unbound,
+          local: isOwn(place, question.from.text) || isLoopback(question.from.text),
+        }
+      : {
+          ...{ direction, protocol, family, port, uid: question.uid, gid: question.gid },
+          to: question.to.bytes,
+          from: question.from?.bytes ?? null,
+          local: isOwn(place, question.to.text),
+        };
+  const { verdict, rule } = decideInOrder(policy, connection);
+  const target = {
+    pass: null,
+    outbound: { address: null, port: policy.ports.outbound },
+    inbound: { address: null, port: policy.ports.inbound },
+    'pod-address': { address: own, port },
+    dns: policy.dns.target,
+  }[verdict];
+  return { verdict, target, rule, notes };
+}
+
+function decideByPrograms(policy: RedirectPolicy, place: Place, question: Question): Decision {
   const notes = [...unaskedOf(policy, question), ...placeNotes(policy, place, question)];
   const native = decideNatively(policy, factsOf(place, question));
-  const port = {
-    pass: null,
-    outbound: policy.ports.outbound,
-    inbound: policy.ports.inbound,
-    dns: policy.dns.target?.port ?? null,
-    'pod-ip': question.port,
-  }[native.verdict];
-  const address = native.verdict === 'dns' ? (policy.dns.target?.address ?? null) : null;
-  const target = port === null ? null : { address, port };
   const rule = native.rule === 'no-query' ? 'udp' : native.rule;
   if (native.verdict === 'inbound' && listens(place, question) === false) {
     return { verdict: 'refuse', target: null, rule: 'no-listener', notes };
   }
+  const target = {
+    pass: null,
+    outbound: { address: null, port: policy.ports.outbound },
+    inbound: { address: null, port: policy.ports.inbound },
+    'pod-address': { address: ownAddress(place, question), port: question.port },
+    dns: policy.dns.target,
+  }[native.verdict];
   return { verdict: native.verdict, target, rule, notes };
+}
+
+function ownAddress({ addresses }: Place, { family }: Question): string | null {
+  return addresses.find((text) => text.includes(':') === (family === 6)) ?? null;
 }
 
 function factsOf(place: Place, question: Question): Parameters<typeof decideNatively>[1] {

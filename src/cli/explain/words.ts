@@ -38,20 +38,6 @@ export function ruleInWords(rule: Rule, policy: RedirectPolicy, question: Questi
       return `port ${port} is the mesh's tunnel, which the sidecar listens on itself`;
     case 'local-traffic':
       return 'it comes from inside the pod';
-    case 'family':
-      return `the mesh installs no rules for IPv${question.family}`;
-    case 'exempt-user':
-      return 'connections of this user are not captured';
-    case 'exempt-user-port':
-      return `connections of this user to port ${port} are not captured`;
-    case 'exempt-group':
-      return 'connections of this group are not captured';
-    case 'pod-ip':
-      return "the sidecar's connections to 127.0.0.1 go to the pod's own address";
-    case 'dns-pass':
-      return "DNS over TCP of the application is not the sidecar's";
-    case 'excluded-source':
-      return `it comes from an excluded block (${policy.inbound.excludeSources.join(', ')})`;
     case 'no-query':
       return 'it is no DNS query';
     case 'dns':
@@ -60,6 +46,25 @@ export function ruleInWords(rule: Rule, policy: RedirectPolicy, question: Questi
       return 'it is UDP: only TCP is redirected, and DNS queries where the mesh wants that';
     case 'no-listener':
       return `the sidecar has no listener on port ${policy.ports.inbound}: refused rather than let past it`;
+    case 'family':
+      return `the mesh installs no rules for IPv${question.family}`;
+    case 'excluded-interface':
+      return 'its interface is excluded';
+    case 'exempt-user':
+      return 'connections of this user are not captured';
+    case 'exempt-user-port':
+      return `connections of this user to port ${port} are not captured`;
+    case 'exempt-group':
+      return 'connections of this group are not captured';
+    case 'sidecar-localhost':
+      return "what the sidecar sends to localhost goes to the pod's own address";
+    case 'dns-over-tcp':
+      return 'it is a DNS query over TCP, which the mesh leaves alone';
+    case 'excluded-source':
+      return `it comes from an excluded block (${policy.inbound.excludeSources.join(', ')})`;
+    case 'rerouted-interface':
+    case 'virtual-network':
+      return 'it comes in by an interface whose traffic is outbound';
     case 'left-alone':
       return 'the pod is left alone';
   }

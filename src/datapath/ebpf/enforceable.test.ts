@@ -23,7 +23,6 @@ test('users, groups, families, sources, loopback and DNS are all enforceable', (
       ...BASE.loopback,
       localhost4: '127.0.0.0/8',
       application: 'capture',
-      sidecarLocalhostToPodIp: true,
     },
     inbound: { ...BASE.inbound, excludeSources: ['10.0.0.0/8'] },
     dns: { ...BASE.dns, mode: 'all', target: { address: null, port: 15_053 } },
@@ -34,6 +33,10 @@ test('users, groups, families, sources, loopback and DNS are all enforceable', (
 const uidPort = { protocols: 'tcp' as const, ports: [], uids: { first: 1, last: 2 } };
 const REFUSED: [setting: string, policy: RedirectPolicy][] = [
   ['exempt.uidPorts', { ...BASE, exempt: { ...BASE.exempt, uidPorts: Array(65).fill(uidPort) } }],
+  [
+    'loopback.sidecarLocalhostToPodIp',
+    { ...BASE, loopback: { ...BASE.loopback, sidecarLocalhostToPodIp: true } },
+  ],
   ['interfaces', { ...BASE, interfaces: { ...BASE.interfaces, exclude: ['net1'] } }],
   ['interfaces', { ...BASE, interfaces: { ...BASE.interfaces, reroute: ['k6t'] } }],
   [
@@ -42,6 +45,11 @@ const REFUSED: [setting: string, policy: RedirectPolicy][] = [
   ],
   ['misc.dropInvalid', { ...BASE, misc: { dropInvalid: true } }],
 ];
+test("Open Service Mesh's localProxyMode PodIP is enforceable", () => {
+  const loopback = { ...BASE.loopback, sidecarLocalhostToPodIp: true };
+  assert.deepEqual(unenforceable({ ...BASE, mesh: 'osm', loopback }), []);
+});
+
 for (const [setting, policy] of REFUSED) {
   test(`${setting} is named as what cannot be enforced`, () => {
     const said = unenforceable(policy);

@@ -2,6 +2,7 @@
  * What this backend cannot do. A policy with such a setting is refused as a whole: half of it would send traffic where
  * the mesh does not. The agent gives such a pod to the iptables backend.
  */
+import { orderOf } from '../../policy/order.ts';
 import type { RedirectPolicy } from '../../policy/policy.ts';
 import { MAX_UID_PORTS } from './policy_entries.ts';
 
@@ -15,6 +16,11 @@ const UNENFORCEABLE: readonly Unenforceable[] = [
   {
     asks: ({ exempt }) => exempt.uidPorts.length > MAX_UID_PORTS,
     message: `exempt.uidPorts: more than ${MAX_UID_PORTS} entries`,
+  },
+  {
+    // policy.h asks for it first, as Open Service Mesh does, which alone has it.
+    asks: ({ mesh, loopback }) => loopback.sidecarLocalhostToPodIp && orderOf(mesh)[0] !== 'pod-ip',
+    message: "loopback.sidecarLocalhostToPodIp: in an order that is not Open Service Mesh's",
   },
   {
     // A socket hook sees no interface, and no hook of sockets sees what is only forwarded.

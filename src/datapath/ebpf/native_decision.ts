@@ -9,7 +9,7 @@ import type { RedirectPolicy } from '../../policy/policy.ts';
 import { HEADER_BITS, ID_LIST_NUMBER, LIST_NUMBER, rulesOf, scalarsOf } from './policy_entries.ts';
 
 /** enum verdict of policy.h, in its order. */
-const VERDICTS = ['pass', 'outbound', 'inbound', 'dns', 'pod-ip'] as const;
+const VERDICTS = ['pass', 'outbound', 'inbound', 'dns', 'pod-address'] as const;
 /** enum rule of policy.h, in its order. */
 export const RULES = [
   'none',
@@ -30,9 +30,9 @@ export const RULES = [
   'exempt-user',
   'exempt-user-port',
   'exempt-group',
-  'pod-ip',
+  'sidecar-localhost',
   'dns',
-  'dns-pass',
+  'dns-over-tcp',
   'excluded-source',
   'no-query',
 ] as const;
@@ -68,6 +68,16 @@ export type ConnectionFacts =
 
 /** @throws SHUNT_E_OBJECT_MISSING when the program was not built, SHUNT_E_POLICY for a CIDR that is none */
 export function decideNatively(policy: RedirectPolicy, facts: ConnectionFacts): NativeDecision {
+  const [decision] = decideAllNatively(policy, [facts]);
+  if (decision === undefined) throw new Error('one case, no decision');
+  return decision;
+}
+
+/** As decideNatively, for many in one run of the program. */
+export function decideAllNatively(
+  policy: RedirectPolicy,
+  facts: readonly ConnectionFacts[],
+): NativeDecision[] {
   const program = join(packageRoot(), 'dist', 'decide');
   if (!existsSync(program)) {
     throw new ShuntError('SHUNT_E_OBJECT_MISSING', 'the program that decides is not built', {
@@ -75,8 +85,16 @@ export function decideNatively(policy: RedirectPolicy, facts: ConnectionFacts): 
       fix: 'build it with `npm run build`',
     });
   }
-  const output = execFileSync(program, { input: `${caseLine(policy, facts)}\n`, encoding: 'utf8' });
-  const [verdict = Number.NaN, rule = Number.NaN] = output.trim().split(' ').map(Number);
+  const input = facts.map((each) => `${caseLine(policy, each)}\n`).join('');
+  const output = execFileSync(program, { input, encoding: 'utf8' });
+  return output
+    .trimEnd()
+    .split('\n')
+    .map((line) => readDecision(line, program));
+}
+
+function readDecision(output: string, program: string): NativeDecision {
+  const [verdict = Number.NaN, rule = Number.NaN] = output.split(' ').map(Number);
   const decision = { verdict: VERDICTS[verdict], rule: RULES[rule] };
   if (decision.verdict === undefined || decision.rule === undefined) {
     throw new ShuntError('SHUNT_E_OBJECT_MISSING', `it answered ${JSON.stringify(output)}`, {

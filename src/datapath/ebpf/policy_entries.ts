@@ -1,11 +1,11 @@
 /** A policy as its entries in the kernel: scalars of one map, rules of three prefix tries. */
 import { ShuntError } from '../../errors.ts';
 import { parseAddress } from '../../policy/address.ts';
-import { cidrPrefixes, isLoopbackCidr, parseCidr } from '../../policy/cidr.ts';
+import { cidrPrefixes, parseCidr } from '../../policy/cidr.ts';
+import { orderOf, type Step } from '../../policy/order.ts';
 import type { PortRange, RedirectPolicy } from '../../policy/policy.ts';
 import { portPrefixes } from '../../policy/port_range.ts';
 import { setPrefixes } from '../../policy/segments.ts';
-import { orderOf, type Step } from '../iptables/order.ts';
 import {
   type Addr,
   type CidrKey,
@@ -73,15 +73,12 @@ export function scalarsOf(policy: RedirectPolicy, hash: bigint): Policy {
 
 function flagsOf(policy: RedirectPolicy): number {
   const { families, loopback, outbound, inbound, exempt } = policy;
-  const included = outbound.includeCidrs === '*' ? [] : outbound.includeCidrs;
-  const localCaptured =
-    loopback.application !== 'bypass-local' || included.some((text) => isLoopbackCidr(cidrOf(text)));
   const order = orderOf(policy.mesh);
   const before = (a: Step, b: Step): boolean => order.indexOf(a) < order.indexOf(b);
   const set: [boolean, number][] = [
     [outbound.enabled && outbound.includeCidrs === '*', PolicyFlags.POLICY_OUT_ALL],
     [inbound.enabled && inbound.includePorts === '*', PolicyFlags.POLICY_IN_ALL],
-    [localCaptured, PolicyFlags.POLICY_LOOPBACK_INCLUDED],
+    [loopback.application !== 'bypass-local', PolicyFlags.POLICY_LOOPBACK_INCLUDED],
     [loopback.passthroughSource, PolicyFlags.POLICY_PASSTHROUGH_SOURCE],
     [outbound.enabled && loopback.sidecar === 'inbound', PolicyFlags.POLICY_SELF_CALL_INBOUND],
     [!families.ip4, PolicyFlags.POLICY_SKIP_IP4],
@@ -153,12 +150,16 @@ export function rulesOf(policy: RedirectPolicy, id: number): Rules {
   const rules: Rules = {
     ports: [
       ...ports('RULE_OUT_EXCLUDE_UDP', excluded === 'tcp' ? [] : outbound.excludePorts),
+      ...ports('RULE_OUT_EXCLUDE', excluded === 'udp' ? [] : outbound.excludePorts),
       ...uidPorts(policy, id),
     ],
-    cidrs: cidrs(
-      'RULE_DNS_SERVER',
-      dns.servers.map((server) => `${server}/${server.includes(':') ? 128 : 32}`),
-    ),
+    cidrs: [
+      ...cidrs('RULE_OUT_EXCLUDE', outbound.excludeCidrs),
+      ...cidrs(
+        'RULE_DNS_SERVER',
+        dns.servers.map((server) => `${server}/${server.includes(':') ? 128 : 32}`),
+      ),
+    ],
     ids: [
       ...ids('ID_EXEMPT_UID', exempt.uids),
       ...ids(
@@ -169,16 +170,10 @@ export function rulesOf(policy: RedirectPolicy, id: number): Rules {
       ...gids('ID_EXCLUDE_GID', exempt.excludeGids),
     ],
   };
-  // A direction that is off has no rules: nothing is listed, so nothing is captured.
+  // A direction that is off captures nothing; what is excluded still keeps queries out.
   if (outbound.enabled) {
-    rules.ports.push(
-      ...ports('RULE_OUT_EXCLUDE', excluded === 'udp' ? [] : outbound.excludePorts),
-      ...ports('RULE_OUT_INCLUDE', outbound.includePorts),
-    );
-    rules.cidrs.push(
-      ...cidrs('RULE_OUT_EXCLUDE', outbound.excludeCidrs),
-      ...cidrs('RULE_OUT_INCLUDE', outbound.includeCidrs),
-    );
+    rules.ports.push(...ports('RULE_OUT_INCLUDE', outbound.includePorts));
+    rules.cidrs.push(...cidrs('RULE_OUT_INCLUDE', outbound.includeCidrs));
   }
   if (inbound.enabled) {
     rules.ports.push(

@@ -1,4 +1,6 @@
 /** The chain of nat/OUTPUT: what a process of the pod sends. */
+
+import { orderOf, type Step } from '../../policy/order.ts';
 import type { PortRange, Protocols } from '../../policy/policy.ts';
 import {
   blocks,
@@ -13,7 +15,6 @@ import {
   tcpExcept,
   uidRange,
 } from './match.ts';
-import { orderOf, type Step } from './order.ts';
 import { CHAINS, type Target } from './target.ts';
 
 const DNS_PORT = 53;

@@ -1,0 +1,173 @@
+/** Suites on kernels: runs them one after the other, and writes what came of it as a table. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { errorReport } from '../../src/errors.ts';
+import { runGuest } from '../../vagrant/guest.ts';
+import { kernelOf } from '../../vagrant/kernel_package.ts';
+import { qemuOf } from '../../vagrant/qemu.ts';
+import type { Suite } from './suites.ts';
+
+const CHECKOUT = join(import.meta.dirname, '..', '..');
+/** The machine's own kernel, among the names of kernels. */
+export const HOST = 'host';
+
+export interface Cell {
+  suite: string;
+  outcome: 'passed' | 'failed' | 'not applicable';
+  /** Why it failed or does not apply; what passed, in the suite's own words. */
+  detail: string;
+  /** All that the suite printed. */
+  output: string;
+  seconds: number;
+}
+
+export interface Row {
+  kernel: string;
+  /** Release and package version. */
+  build: string;
+  cells: Cell[];
+}
+
+/** @param tell called with a line of progress */
+export async function runRow(
+  kernel: string,
+  suites: readonly Suite[],
+  signal: AbortSignal,
+  tell: (line: string) => void,
+): Promise<Row> {
+  const place = kernel === HOST ? hostPlace() : guestPlace(kernel, tell);
+  const row: Row = { kernel, build: place.build, cells: [] };
+  for (const suite of suites) {
+    const rejected = row.cells.find(({ suite: name, outcome }) => name === 'load' && outcome === 'failed');
+    const cell =
+      suite.needsLoad && rejected !== undefined
+        ? { outcome: 'not applicable' as const, detail: rejected.detail, output: '', seconds: 0 }
+        : await runSuite(suite, place, signal);
+    row.cells.push({ suite: suite.name, ...cell });
+    tell(`${kernel} ${suite.name}: ${cell.outcome} (${cell.seconds.toFixed(0)} s)`);
+  }
+  return row;
+}
+
+interface Ended {
+  exitCode: number;
+  output: string;
+}
+
+interface Place {
+  build: string;
+  run(suite: Suite, signal: AbortSignal): Promise<Ended>;
+}
+
+async function runSuite(suite: Suite, place: Place, signal: AbortSignal): Promise<Omit<Cell, 'suite'>> {
+  const startedAt = performance.now();
+  const seconds = (): number => (performance.now() - startedAt) / 1000;
+  try {
+    const { exitCode, output } = await place.run(suite, signal);
+    const outcome = exitCode === 0 ? 'passed' : 'failed';
+    return { outcome, detail: summaryOf(output, outcome), output, seconds: seconds() };
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const { code, message } = errorReport(error);
+    return { outcome: 'failed', detail: code, output: message, seconds: seconds() };
+  }
+}
+
+function hostPlace(): Place {
+  return {
+    build: release(),
+    async run(suite, signal) {
+      const args = ['--conditions=source', ...suite.args];
+      const child = spawn(process.execPath, args, {
+        cwd: CHECKOUT,
+        stdio: ['ignore', 'pipe', 'inherit'],
+        signal,
+        timeout: suite.timeoutMs,
+      });
+      const ended = once(child, 'exit');
+      const [output, [exitCode]] = await Promise.all([text(child.stdout), ended]);
+      return { exitCode: exitCode ?? 1, output };
+    },
+  };
+}
+
+function guestPlace(name: string, tell: (line: string) => void): Place {
+  const mirror = undefined;
+  const kernel = kernelOf(name, { tell });
+  const qemu = qemuOf({ mirror, tell });
+  return {
+    build: `${kernel.release}, Debian ${kernel.version}`,
+    async run({ args, timeoutMs }, signal) {
+      const out = new PassThrough();
+      const output = text(out);
+      try {
+        const { exitCode, complaints } = await runGuest({
+          ...{ kernel, qemu, timeoutMs, out, signal, err: process.stderr, checkout: CHECKOUT },
+          ...{ accel: 'tcg,thread=multi', cpus: 2, memoryMb: 3072 },
+          command: ['node', '--conditions=source', ...args],
+          env: { PATH: process.env['PATH'] ?? '' },
+        });
+        out.end();
+        // A suite does not pass when it hurt the kernel.
+        const hurt = complaints.map((line) => `the kernel says: ${line}\n`).join('');
+        return { exitCode: hurt === '' ? exitCode : exitCode || 1, output: (await output) + hurt };
+      } finally {
+        out.end();
+      }
+    },
+  };
+}
+
+/** The line that says most: what failed first, or the last one. */
+function summaryOf(output: string, outcome: Cell['outcome']): string {
+  const lines = output
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  const kernel = lines.find((line) => line.startsWith('the kernel says: '));
+  const assertion = lines.find((line) => /^(AssertionError|Error)\b.*: /.test(line));
+  const counts = lines.filter((line) => /^ℹ (pass|fail) /.test(line)).map((line) => line.slice(2));
+  if (outcome === 'failed')
+    return kernel ?? assertion?.replace(/^.*?\]: /, '') ?? lines.at(-1) ?? 'no output';
+  return counts.length > 0 ? counts.join(', ') : (lines.at(-1) ?? '');
+}
+
+/** @param at when the matrix was run */
+export function markdown(rows: readonly Row[], suites: readonly Suite[], at: Date): string {
+  const names = suites.map(({ name }) => name);
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  const escaped = (words: string): string => words.replaceAll('|', '\\|').replace(/[<>]/g, '').slice(0, 160);
+  const cell = ({ outcome, detail }: Cell): string =>
+    `${outcome}${detail === '' ? '' : `: ${escaped(detail)}`}`;
+  return [
+    '# Kernels',
+    '',
+    'What runs on which kernel. `npm run test:matrix` makes this page: each suite in an emulated machine of its own',
+    '(`npm run vm`, [below](#guests)), with the kernel as Debian builds it, and on the machine that runs it. Not',
+    'applicable: a program of the data plane does not load there, and the iptables backend takes over.',
+    '',
+    `Run on ${at.toISOString().slice(0, 10)}.`,
+    '',
+    line(['kernel', 'build', ...names]),
+    line(['---', '---', ...names.map(() => '---')]),
+    ...rows.map(({ kernel, build, cells }) => line([kernel, build, ...cells.map(cell)])),
+    '',
+    '## Guests',
+    '',
+    '```sh',
+    'npm run vm -- --kernel 5.10 --kernel newest -- uname -r     # the checkout, as root, on other kernels',
+    'npm run test:matrix -- --kernels 5.10,6.1 --suites load     # some kernels, some suites',
+    '```',
+    '',
+    "A guest sees this machine's files read-only over virtio-fs, under a tmpfs: what it writes goes with it, and",
+    'nothing has to be installed in it. It has no network but its own. The kernels are packages of the mirror in the',
+    "machine's own apt sources, verified by apt in a state directory of its own, and kept in `.cache/vm`; they stay",
+    'until `npm run vm -- --update`. QEMU 7.2 emulates `cmpxchg16b` with wrong flags, which kernels since 6.12 die of',
+    'at random: where the machine has none >= 10, that of its backports is unpacked beside the kernels.',
+    '',
+  ].join('\n');
+}
