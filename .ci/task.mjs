@@ -18,6 +18,11 @@ const TASKS = {
     root: true,
     program: ['--conditions=source', 'test/conformance/main.ts'],
   },
+  'test:faithful': {
+    purpose: 'test',
+    root: true,
+    program: ['--conditions=source', 'test/faithful/main.ts'],
+  },
   'bench:libbpf': {
     purpose: 'bench',
     root: true,

@@ -5,6 +5,7 @@ import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { withBpffs } from './bpffs.mjs';
 import { runChecks } from './check.mjs';
+import { runInGuest } from './guest.mjs';
 import { reachedFrom, sourceFiles } from './imports.mjs';
 import { at, NODE, ROOT } from './place.mjs';
 import { filesUnder } from './setup/stamps.mjs';
@@ -19,6 +20,7 @@ const USAGE = `usage: node .ci/test.mjs [all|unit|e2e] [--file TEXT]... [--timeo
 const FFI = 'native/libbpf-ts/src/ffi.ts';
 
 let stoppedBy;
+const stop = new AbortController();
 const tally = { passed: 0, failed: 0, skipped: 0 };
 
 function testFiles() {
@@ -79,18 +81,21 @@ function kernelFault() {
   return `the probe failed: ${(probe.stderr || probe.error?.message || '').trim().split('\n').at(-1)}`;
 }
 
-/** Skips, and says so, what this machine's kernel cannot run. */
-function skipWithoutEbpf(files) {
+/**
+ * Parts what this machine's kernel can run from what it cannot, and says so.
+ *
+ * @param {boolean} hasGuest whether a guest then runs the rest, instead of nobody
+ */
+function partByEbpf(files, hasGuest) {
   const needing = files.filter(({ needsEbpf }) => needsEbpf);
-  if (needing.length === 0) return files;
-  const fault = kernelFault();
-  if (fault === '') return files;
+  const fault = needing.length === 0 ? '' : kernelFault();
+  if (fault === '') return { files, elsewhere: [] };
   print(`\neBPF does not work here: ${fault}.`);
-  print('The test files that need it are skipped:');
-  for (const { file } of needing) print(`       skipped: ${file}`);
+  print(`The test files that need it are ${hasGuest ? 'run in an emulated machine' : 'skipped'}:`);
+  for (const { file } of needing) print(`       ${file}`);
   print('');
-  tally.skipped += needing.length;
-  return files.filter(({ needsEbpf }) => !needsEbpf);
+  if (!hasGuest) tally.skipped += needing.length;
+  return { files: files.filter(({ needsEbpf }) => !needsEbpf), elsewhere: needing.map(({ file }) => file) };
 }
 
 async function main() {
@@ -118,7 +123,9 @@ async function main() {
     if (scope === 'unit' ? isAlone : scope === 'e2e' ? !isE2e : false) return false;
     return values.file.length === 0 || values.file.some((text) => file.includes(text));
   });
-  const files = skipWithoutEbpf(inScope);
+  // Not when files are named, as they are inside the guest.
+  const hasGuest = scope === 'all' && values.file.length === 0;
+  const { files, elsewhere } = partByEbpf(inScope, hasGuest);
   const options = { timeoutMs, verbose: values.verbose };
   await runFiles(
     files.filter(({ isAlone }) => !isAlone),
@@ -130,6 +137,9 @@ async function main() {
     1,
     options,
   );
+  if (hasGuest && !stoppedBy) {
+    tell('guest', await runInGuest(elsewhere, stop.signal), values.verbose);
+  }
 
   if (stoppedBy) {
     print(`\nstopped by ${stoppedBy}`);
@@ -145,6 +155,7 @@ async function main() {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
     stoppedBy = signal;
+    stop.abort();
     endAll();
   });
 }

@@ -13,10 +13,14 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Larger buffers cannot be seen whole; optlen 0 hands the kernel's answer through. */
+/*
+ * A program sees no more than a page of the buffer, and what it leaves in a larger one would fail the call with
+ * EFAULT; optlen 0 hands the kernel's own answer through.
+ */
 #define OPTLEN_SEEN 4096
 
-static __always_inline int answer(struct bpf_sockopt *ctx, const struct endpoint *dst)
+/* False where the level does not fit the address or the buffer is too short: the kernel's error stands. */
+static __always_inline bool answer(struct bpf_sockopt *ctx, const struct endpoint *dst)
 {
 	__u8 *out = ctx->optval, *end = ctx->optval_end;
 
@@ -25,7 +29,7 @@ static __always_inline int answer(struct bpf_sockopt *ctx, const struct endpoint
 
 		sa.ip = addr_words(&dst->addr).w[3];
 		if (out + sizeof(sa) > end)
-			return ALLOW;
+			return false;
 		__builtin_memcpy(out, &sa, sizeof(sa));
 		ctx->optlen = sizeof(sa);
 	} else if (ctx->level == SOL_IPV6 && !addr_is4(&dst->addr)) {
@@ -33,43 +37,36 @@ static __always_inline int answer(struct bpf_sockopt *ctx, const struct endpoint
 
 		sa.addr = dst->addr;
 		if (out + sizeof(sa) > end)
-			return ALLOW;
+			return false;
 		__builtin_memcpy(out, &sa, sizeof(sa));
 		ctx->optlen = sizeof(sa);
 	} else {
-		return ALLOW;
+		return false;
 	}
 	ctx->retval = 0;
-	return ALLOW;
+	return true;
 }
 
-SEC("cgroup/getsockopt")
-int shunt_getsockopt(struct bpf_sockopt *ctx)
+static __always_inline bool original_dst(struct bpf_sockopt *ctx, struct bpf_sock *sk)
 {
-	struct bpf_sock *sk = ctx->sk;
 	struct listener_role *role;
 	struct endpoint own = {};
 	struct conn *conn;
 	__u32 ip4, w0, w1, w2, w3;
 
-	if (ctx->optlen > OPTLEN_SEEN) {
-		ctx->optlen = 0;
-		return ALLOW;
-	}
-	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6))
-		return ALLOW;
-	if (!sk)
-		return ALLOW;
 	conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
 	if (conn && (conn->flags & CONN_REDIRECTED)) {
 		count(conn->netns, COUNTER_ORIGINAL_DST);
 		return answer(ctx, &conn->orig);
 	}
 	if (ctx->retval == 0)
-		return ALLOW;
+		return false;
+	/* Connection tracking knows connections, not the listener they came from. */
+	if (sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_CLOSE)
+		return false;
 	role = bpf_sk_storage_get(&shunt_roles, sk, 0, 0);
 	if (!role)
-		return ALLOW;
+		return false;
 	own.port = bpf_htons(sk->src_port);
 	own.family = sk->family;
 	ip4 = CTX_WORD(sk->src_ip4);
@@ -83,4 +80,17 @@ int shunt_getsockopt(struct bpf_sockopt *ctx)
 		addr_set(&own.addr, w0, w1, w2, w3);
 	count(role->netns, COUNTER_ORIGINAL_DST);
 	return answer(ctx, &own);
+}
+
+SEC("cgroup/getsockopt")
+int shunt_getsockopt(struct bpf_sockopt *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (ctx->optname == SO_ORIGINAL_DST && (ctx->level == SOL_IP || ctx->level == SOL_IPV6) && sk &&
+	    original_dst(ctx, sk))
+		return ALLOW;
+	if (ctx->optlen > OPTLEN_SEEN)
+		ctx->optlen = 0;
+	return ALLOW;
 }

@@ -1,6 +1,8 @@
 // Debian and Ubuntu packages, by what they are for. `without` marks one that set-up can do without, and says what
 // its absence means; `instead` names another package that holds the same.
 
+const NO_GUEST = 'no guests: `npm run vm`, and the other kernel that `npm test` tries';
+
 export const PACKAGES = [
   { name: 'clang', use: 'build' },
   { name: 'llvm', use: 'build' },
@@ -23,12 +25,12 @@ export const PACKAGES = [
     use: 'test',
     without: 'the tests that ask bpftool for a second opinion are skipped',
   },
-  { name: 'qemu-system-x86', use: 'guest' },
-  { name: 'busybox-static', use: 'guest' },
+  { name: 'qemu-system-x86', use: 'guest', without: NO_GUEST },
+  { name: 'busybox-static', use: 'guest', without: NO_GUEST },
   // Debian 12 has it in qemu-system-common.
-  { name: 'virtiofsd', instead: 'qemu-system-common', use: 'guest' },
-  { name: 'debian-archive-keyring', use: 'guest' },
-  { name: 'xz-utils', use: 'guest' },
+  { name: 'virtiofsd', instead: 'qemu-system-common', use: 'guest', without: NO_GUEST },
+  { name: 'debian-archive-keyring', use: 'guest', without: NO_GUEST },
+  { name: 'xz-utils', use: 'guest', without: NO_GUEST },
 ];
 
 /** Which uses each purpose of set-up needs. */
@@ -38,7 +40,7 @@ export const USES = {
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
-  test: ['build', 'data plane', 'sidecar', 'test'],
+  test: ['build', 'data plane', 'sidecar', 'test', 'guest'],
 };
 
 /** Why a package that exists in newer releases may be missing in this one. */

@@ -1,7 +1,7 @@
 /** The iptables backend in real network namespaces, judged by iptables-save. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -235,7 +235,7 @@ describe('a later agent', () => {
     assert.deepEqual(await second.drift(workload()), []);
     await second.withdraw(cookie);
     assert.equal(saved(), before);
-    assert.deepEqual(readdirSync(join(folder, 'iptables')), []);
+    assert.equal(existsSync(join(folder, 'iptables')), false, 'no folder without a record');
   });
 
   it('takes over rules that no record tells of', async () => {

@@ -1,0 +1,57 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { at, NODE, ROOT } from './place.mjs';
+
+/** Debian 12's: old enough to differ from most machines', new enough for the whole data plane. */
+const KERNEL = '6.1';
+/** What shows in two emulated minutes that another kernel takes the programs and redirects by them. */
+const SHORT = [
+  'node --conditions=source test/vm/load.test.ts',
+  'node --conditions=source test/conformance/main.ts --mesh istio --backend ebpf --failed',
+].join(' && ');
+const TIMEOUT_S = 420;
+/** With no eBPF on the machine the guest runs all that needs it, 10 to 20 times slower. */
+const ALL_TIMEOUT_S = 1200;
+/** The guest cannot be had, which says nothing about what it would have run. */
+const UNAVAILABLE = /\[(SHUNT_E_VM_(?:PACKAGE|QEMU|MACHINE))\]/;
+const TAIL_LINES = 40;
+
+/**
+ * Runs tests on another kernel, in an emulated machine.
+ *
+ * @param {string[]} files by path below the checkout, when nothing else can test eBPF here: a guest that cannot be had
+ *   is a failure then; none for a short suite
+ * @param {AbortSignal} signal ends it
+ * @returns {Promise<{tests: {name: string, outcome: 'passed'|'failed'|'skipped', reason?: string}[],
+ *   output: string, ms: number}>} one test for all of them
+ */
+export async function runInGuest(files, signal) {
+  const startedAt = performance.now();
+  const isOnlyEbpf = files.length > 0;
+  const timeout = String(isOnlyEbpf ? ALL_TIMEOUT_S : TIMEOUT_S);
+  const chosen = files.flatMap((file) => ['--file', file]);
+  const inside = isOnlyEbpf ? ['node', '.ci/test.mjs', ...chosen, '--timeout', timeout] : ['sh', '-c', SHORT];
+  const runner = ['--conditions=source', at('vagrant', 'main.ts'), '--kernel', KERNEL, '--timeout', timeout];
+  const child = spawn(NODE, [...runner, '--memory', '3072', '--', ...inside], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    signal,
+  });
+  child.on('error', () => {}); // aborted: 'exit' follows
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text) => (output += text));
+  const [code] = await once(child, 'close');
+  const tail = output.trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
+  const unavailable = code === 0 ? null : UNAVAILABLE.exec(output);
+  const what = isOnlyEbpf ? 'all that needs eBPF' : 'load and conformance with Istio';
+  const name = `${what} on Linux ${KERNEL}, in a guest`;
+  const ms = performance.now() - startedAt;
+  if (unavailable !== null && !isOnlyEbpf)
+    return {
+      tests: [{ name, outcome: 'skipped', reason: tail }],
+      output: '',
+      ms,
+    };
+  return { tests: [{ name, outcome: code === 0 ? 'passed' : 'failed' }], output: tail, ms };
+}
