@@ -85,6 +85,17 @@ static __always_inline void aim_source(const struct query *q, const struct pod *
 		to->source = is4 ? pod->ip4 : pod->ip6;
 }
 
+/* How many servers can be told apart by the answer's source: ::6 is not on every lo. */
+static __always_inline __u32 names_of(__u64 netns, bool is4)
+{
+	struct addr passthrough;
+
+	if (is4)
+		return SHUNT_RESOLVERS;
+	addr_set(&passthrough, 0, 0, 0, bpf_htonl(6));
+	return addr_owner(netns, &passthrough) ? 2 : 1;
+}
+
 /* Decides for one query. False when it is not redirected. */
 static __always_inline bool redirect(struct bpf_sock *sk, const struct query *q, bool connecting,
 				     struct redirect *to)
@@ -133,8 +144,7 @@ static __always_inline bool redirect(struct bpf_sock *sk, const struct query *q,
 	} else {
 		/* A bound socket hears nothing at another address: its last server has the answer. */
 		bool told_apart = !bound && addr_is_loopback(&to->addr);
-		__u32 slot = slot_of(queries, &q->dst,
-				     !told_apart ? 1 : is4 ? SHUNT_RESOLVERS : 2);
+		__u32 slot = slot_of(queries, &q->dst, told_apart ? names_of(q->netns, is4) : 1);
 
 		queries->last = slot;
 		queries->connected = 0;

@@ -14,7 +14,7 @@ import { resolveCgroup } from '../../src/pod/cgroup.ts';
 import { resolveNetns } from '../../src/pod/netns.ts';
 import type { Workload } from '../../src/pod/workload.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
-import { type Case, EXCLUDED_HOST, identityOf, PASSTHROUGH, PORTS } from './cases.ts';
+import { type Case, EXCLUDED_HOST, identityOf, PASSTHROUGH, PORTS, type Who } from './cases.ts';
 import { type Family, type Mesh, oracleRules, policyOf } from './meshes.ts';
 import { Connector, compileProbe, type Seen, serve } from './probe.ts';
 
@@ -125,6 +125,12 @@ export class Bed implements AsyncDisposable {
       host,
       port,
     });
+  }
+
+  /** Who a process in a container of the pod is. */
+  identity(contender: Contender, who: Who): { uid: number; gid: number; cgroup: string } {
+    const { uid, gid, container } = identityOf(who, this.mesh);
+    return { uid, gid, cgroup: this.#container(contender, container) };
   }
 
   /** What a validating init container sees. */

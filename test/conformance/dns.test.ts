@@ -1,0 +1,108 @@
+/** Queries of a pod of Kuma's, which takes all of port 53: under its own rules and under both backends. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { run } from '../../src/lab/command.ts';
+import { LabProcess } from '../../src/lab/process.ts';
+import { Bed, type Contender } from './bed.ts';
+import { MESHES } from './meshes.ts';
+
+const CONTENDERS = ['oracle', 'iptables', 'ebpf'] as const satisfies readonly Contender[];
+/** Nobody answers there: an answer is the mesh's. */
+const SERVERS = { 4: ['192.0.2.53', '192.0.2.54', '192.0.2.55'], 6: ['2001:db8:2::53', '2001:db8:2::54'] };
+const LOCALHOST = { 4: '127.0.0.1', 6: '::1' };
+
+describe('queries of a pod of kuma', () => {
+  let bed: Bed;
+  let program = '';
+  const stack = new AsyncDisposableStack();
+
+  before(async () => {
+    const mesh = MESHES.find(({ name }) => name === 'kuma');
+    assert.ok(mesh);
+    bed = stack.use(await Bed.open(mesh, ['iptables', 'ebpf']));
+    assert.equal(bed.absent.get('ebpf'), undefined);
+    const folder = mkdtempSync(join(tmpdir(), 'shunt-dns-'));
+    stack.defer(() => rmSync(folder, { recursive: true }));
+    await run(['chmod', '755', folder]);
+    program = join(folder, 'dns_probe');
+    const source = join(import.meta.dirname, 'dns_probe.c');
+    await run(['clang', '-O2', '-Wall', '-Werror', '-o', program, source]);
+    const serve = async (name: string, where: string[], place: { netns: string }): Promise<void> => {
+      const options = { place, logFile: join(folder, `${name}.log`), pipe: true };
+      const server = stack.use(await LabProcess.start(name, [program, 'serve', name, ...where], options));
+      assert.ok(server.stdout);
+      await Promise.race([new Promise((resolve) => server.stdout?.once('data', resolve)), server.exited]);
+      server.assertRunning();
+    };
+    for (const contender of CONTENDERS) {
+      for (const family of [4, 6] as const) {
+        const place = { ...bed.identity(contender, 'sidecar'), netns: bed.pod(contender).path };
+        await serve('resolver', [LOCALHOST[family], '15053'], place);
+      }
+    }
+  });
+  after(async () => await stack.disposeAsync());
+
+  /** The pod's address and the client's port are named, so that pods can be compared. */
+  async function ask(contender: Contender, who: 'app' | 'sidecar', how: string, servers: string[]) {
+    const { uid, cgroup } = bed.identity(contender, who);
+    const argv = [program, 'ask', how, join(cgroup, 'cgroup.procs'), String(uid), ...servers];
+    const stdout = await run(['nsenter', `--net=${bed.pod(contender).path}`, ...argv]);
+    const named = stdout
+      .replaceAll(bed.address(contender, 4), 'pod')
+      .replaceAll(bed.address(contender, 6), 'pod');
+    return named
+      .trimEnd()
+      .replaceAll(/(answer=resolver \S+#)\d+/g, '$1client')
+      .split('\n');
+  }
+
+  for (const family of [4, 6] as const) {
+    const [one = '', two = '', three = one] = SERVERS[family];
+    for (const contender of CONTENDERS) {
+      describe(`over IPv${family}, ${contender === 'oracle' ? "the mesh's own rules" : contender}`, () => {
+        it('answers a connected socket as the server it is connected to, from the pod', async () => {
+          assert.deepEqual(await ask(contender, 'app', 'connected', [one]), [
+            `from=${one}#53 peer=${one}#53 answer=resolver pod#client`,
+          ]);
+        });
+
+        it('answers an unconnected socket as the server it asked, from the pod', async () => {
+          assert.deepEqual(await ask(contender, 'app', 'unconnected', [one]), [
+            `from=${one}#53 peer=none answer=resolver pod#client`,
+          ]);
+        });
+
+        it('tells the answers of two servers apart that one socket asked', async () => {
+          const lines = await ask(contender, 'app', 'unconnected', [one, two, one]);
+          const from = lines.map((line) => line.split(' ')[0]);
+          assert.deepEqual(from, [`from=${one}#53`, `from=${two}#53`, `from=${one}#53`]);
+        });
+
+        if (family === 4) {
+          it('tells three apart, also on a socket of IPv6', async () => {
+            const lines = await ask(contender, 'app', 'mapped', [one, two, three]);
+            const from = lines.map((line) => line.split(' ')[0]);
+            assert.deepEqual(
+              from,
+              [one, two, three].map((server) => `from=::ffff:${server}#53`),
+            );
+          });
+        }
+
+        it('follows a socket that connects to another server', async () => {
+          const [, line = ''] = await ask(contender, 'app', 'connected', [one, two]);
+          assert.match(line, new RegExp(`peer=${two}#53`));
+        });
+
+        it("lets the sidecar's own queries go where they go", async () => {
+          const [line = ''] = await ask(contender, 'sidecar', 'unconnected', [one]);
+          assert.equal(line, 'from=none peer=none answer=');
+        });
+      });
+    }
+  }
+});
