@@ -130,7 +130,9 @@ export class Bed implements AsyncDisposable {
 
   async enroll(name: string): Promise<void> {
     const { contender, policy = istioPolicy() } = this.#kind(name);
-    if (contender !== 'plain') await this.#backend(contender).enroll(this.#workload(name, contender, policy));
+    if (contender === 'plain') return;
+    await this.#backend(contender).enroll(this.#workload(name, contender, policy));
+    if (contender === 'iptables') await forgetSoon(this.pod(name));
   }
 
   async withdraw(name: string): Promise<void> {
@@ -184,4 +186,15 @@ export class Bed implements AsyncDisposable {
       acceleration: 'off',
     };
   }
+}
+
+/**
+ * Two connections from one port to two destinations that REDIRECT makes one would be the same to connection tracking,
+ * which then gives the later one another source port (nf_nat_core.c, get_unique_tuple). That is chance, and rarer the
+ * sooner it forgets connections that ended.
+ */
+async function forgetSoon(pod: Netns): Promise<void> {
+  const script =
+    'for state in time_wait close; do echo 1 >"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_$state"; done';
+  await run(within(pod, ['sh', '-ec', script]));
 }
