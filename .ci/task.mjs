@@ -30,6 +30,11 @@ const TASKS = {
   },
   vm: { purpose: 'vm', root: true, program: ['--conditions=source', 'vagrant/main.ts'] },
   'test:matrix': { purpose: 'test:matrix', root: true, program: ['--conditions=source', 'test/vm/main.ts'] },
+  'bench:rules': {
+    purpose: 'test',
+    root: true,
+    program: ['--conditions=source', 'bench/rules.ts'],
+  },
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
   shunt: { purpose: 'build', root: false, program: ['src/cli/launch.js'] },
 };

@@ -1,4 +1,4 @@
-/** A node with three pods of one policy: plain, under our iptables backend, and under our eBPF backend. */
+/** A node with pods that are plain, under our iptables backend, or under our eBPF backend. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,8 +18,14 @@ import { testBpffs } from '../fixtures/bpffs.ts';
 import { compilePuppet, Puppet } from './puppet.ts';
 import { ANY, ANYWHERE_BLOCK, type Contender, MANY_PORTS, PORT, Stage, type Surroundings } from './stage.ts';
 
+/** A pod for each, which has its name. */
 export const CONTENDERS: readonly Contender[] = ['plain', 'iptables', 'ebpf'];
 let serial = 0;
+
+/** Pods by name: what redirects them, and by which policy unless it is Istio's of test/conformance. */
+export type Pods = Readonly<Record<string, { contender: Contender; policy?: RedirectPolicy }>>;
+
+const ONE_OF_EACH: Pods = Object.fromEntries(CONTENDERS.map((contender) => [contender, { contender }]));
 
 /** Istio's, whose rules our iptables backend follows to the letter (test/conformance). */
 export function istioPolicy(): RedirectPolicy {
@@ -33,6 +39,7 @@ export class Bed implements AsyncDisposable {
   readonly bpffs: string;
   readonly ebpf: EbpfDatapath;
   readonly #iptables: IptablesDatapath;
+  readonly #pods: Pods;
   readonly #cgroup: CgroupTree;
   readonly #folder: string;
   readonly #program: string;
@@ -40,6 +47,7 @@ export class Bed implements AsyncDisposable {
 
   private constructor(
     parts: {
+      pods: Pods;
       topology: Topology;
       bpffs: string;
       ebpf: EbpfDatapath;
@@ -54,19 +62,20 @@ export class Bed implements AsyncDisposable {
     this.bpffs = parts.bpffs;
     this.ebpf = parts.ebpf;
     this.#iptables = parts.iptables;
+    this.#pods = parts.pods;
     this.#cgroup = parts.cgroup;
     this.#folder = parts.folder;
     this.#program = parts.program;
     this.#stack = stack;
   }
 
-  static async open(): Promise<Bed> {
+  static async open(pods: Pods = ONE_OF_EACH): Promise<Bed> {
     await using stack = new AsyncDisposableStack();
     const prefix = `shunt-faith${process.pid}x${serial++}`;
     const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
     stack.defer(() => rmSync(folder, { recursive: true, force: true }));
     await run(['chmod', '755', folder]);
-    const topology = stack.use(await Topology.make(prefix, CONTENDERS));
+    const topology = stack.use(await Topology.make(prefix, Object.keys(pods)));
     const cgroup = stack.use(CgroupTree.make(prefix));
     const program = await compilePuppet(folder);
     const bpffs = stack.use(testBpffs()).path;
@@ -81,11 +90,11 @@ export class Bed implements AsyncDisposable {
     const runDirectory = join(folder, 'agent');
     mkdirSync(runDirectory);
     const iptables = stack.use(new IptablesDatapath(runDirectory));
-    const parts = { topology, bpffs, ebpf, iptables, cgroup, folder, program };
+    const parts = { pods, topology, bpffs, ebpf, iptables, cgroup, folder, program };
     const bed = new Bed(parts, stack.move());
     try {
       await bed.#startOutside();
-      for (const contender of CONTENDERS) await bed.enroll(contender);
+      for (const name of Object.keys(pods)) await bed.enroll(name);
       return bed;
     } catch (error) {
       await bed[Symbol.asyncDispose]();
@@ -97,34 +106,45 @@ export class Bed implements AsyncDisposable {
     await this.#stack.disposeAsync();
   }
 
-  stage(contender: Contender): Stage {
+  stage(name: string): Stage {
+    const { contender } = this.#kind(name);
     const around: Surroundings = {
       contender,
-      pod: this.pod(contender),
+      pod: this.pod(name),
       outside: this.topology.outside,
       node: this.topology.node,
       program: this.#program,
       folder: this.#folder,
-      cgroup: (container) => this.#cgroup.add(contender, container),
-      enroll: () => this.enroll(contender),
-      withdraw: () => this.withdraw(contender),
+      cgroup: (container) => this.#cgroup.add(contender, name, container),
+      enroll: () => this.enroll(name),
+      withdraw: () => this.withdraw(name),
     };
     return new Stage(around);
   }
 
-  pod(contender: Contender): Netns {
-    const pod = this.topology.pods.get(contender);
-    if (pod === undefined) throw new Error(`no pod ${contender}`);
+  pod(name: string): Netns {
+    const pod = this.topology.pods.get(name);
+    if (pod === undefined) throw new Error(`no pod ${name}`);
     return pod;
   }
 
-  async enroll(contender: Contender, policy = istioPolicy()): Promise<void> {
-    if (contender !== 'plain') await this.#backend(contender).enroll(this.#workload(contender, policy));
+  async enroll(name: string): Promise<void> {
+    const { contender, policy = istioPolicy() } = this.#kind(name);
+    if (contender === 'plain') return;
+    await this.#backend(contender).enroll(this.#workload(name, contender, policy));
+    if (contender === 'iptables') await forgetSoon(this.pod(name));
   }
 
-  async withdraw(contender: Contender): Promise<void> {
+  async withdraw(name: string): Promise<void> {
+    const { contender } = this.#kind(name);
     if (contender === 'plain') return;
-    await this.#backend(contender).withdraw(resolveNetns(this.pod(contender).path).cookie);
+    await this.#backend(contender).withdraw(resolveNetns(this.pod(name).path).cookie);
+  }
+
+  #kind(name: string): Pods[string] {
+    const kind = this.#pods[name];
+    if (kind === undefined) throw new Error(`no pod ${name}`);
+    return kind;
   }
 
   #backend(contender: 'iptables' | 'ebpf'): IptablesDatapath | EbpfDatapath {
@@ -152,18 +172,29 @@ export class Bed implements AsyncDisposable {
     }
   }
 
-  #workload(contender: 'iptables' | 'ebpf', policy: RedirectPolicy): Workload {
-    const { path, ip4, ip6 } = this.pod(contender);
+  #workload(name: string, contender: 'iptables' | 'ebpf', policy: RedirectPolicy): Workload {
+    const { path, ip4, ip6 } = this.pod(name);
     return {
       namespace: 'test',
-      name: contender,
-      uid: `test/${contender}`,
+      name,
+      uid: `test/${name}`,
       netns: resolveNetns(path),
       ip4,
       ip6,
-      sidecarCgroup: resolveCgroup(this.#cgroup.add(contender, 'sidecar')),
+      sidecarCgroup: resolveCgroup(this.#cgroup.add(contender, name, 'sidecar')),
       policy,
       acceleration: 'off',
     };
   }
+}
+
+/**
+ * Two connections from one port to two destinations that REDIRECT makes one would be the same to connection tracking,
+ * which then gives the later one another source port (nf_nat_core.c, get_unique_tuple). That is chance, and rarer the
+ * sooner it forgets connections that ended.
+ */
+async function forgetSoon(pod: Netns): Promise<void> {
+  const script =
+    'for state in time_wait close; do echo 1 >"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_$state"; done';
+  await run(within(pod, ['sh', '-ec', script]));
 }

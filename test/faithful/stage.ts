@@ -138,6 +138,19 @@ export class Stage implements AsyncDisposable {
     this.#stack.defer(() => write(read.trim()));
   }
 
+  /** Does the work, and tells how often the pod's kernel counted something meanwhile (names of /proc/net/netstat). */
+  async counted(names: readonly string[], work: () => Promise<void>): Promise<void> {
+    const read = async () => netstatOf(await run(within(this.#around.pod, ['cat', '/proc/net/netstat'])));
+    const before = await read();
+    await work();
+    const after = await read();
+    for (const name of names) {
+      const [then, now] = [before.get(name), after.get(name)];
+      if (then === undefined || now === undefined) throw new Error(`the kernel does not count ${name}`);
+      this.observation.note(name, now - then);
+    }
+  }
+
   async enroll(): Promise<void> {
     await this.#around.enroll();
   }
@@ -171,4 +184,14 @@ function addressOf(netns: Netns, family: Family): string {
   const address = family === 4 ? netns.ip4 : netns.ip6;
   if (address === null) throw new Error(`no IPv${family} here`);
   return address;
+}
+
+/** Lines in pairs: a name for each column, and below it a number. */
+function netstatOf(text: string): Map<string, number> {
+  const rows = text.split('\n').map((line) => line.split(' '));
+  return new Map(
+    rows.flatMap((names, index) =>
+      index % 2 === 1 ? [] : names.map((name, column) => [name, Number(rows[index + 1]?.[column])] as const),
+    ),
+  );
 }

@@ -6,6 +6,8 @@ import { type Item, visit } from './item.ts';
 const LISTENED = [PORT.outbound, PORT.inbound] as const;
 /** Enough that each worker of a few gets some. */
 const ROUND = 24;
+/** Connections that are tried while a sidecar restarts. */
+const UNDER_LOAD = 400;
 
 /** A worker of a sidecar: listeners of its own beside those of the others. */
 function worker(stage: Stage, name: string): Promise<Puppet> {
@@ -128,6 +130,28 @@ export const LISTENING: readonly Item[] = [
     },
   },
   {
+    name: 'a hot restart by SO_REUSEPORT, under load',
+    like: 'iptables',
+    async run(stage) {
+      const sockets = { 'reuse-port': 1 };
+      let old = await stage.sidecar({ name: 'sidecar-0', brief: true, sockets });
+      const app = await stage.app();
+      const outsider = await stage.outsider();
+      // What waits in the queue of a listener that closes is reset, but nobody is refused.
+      const bursts = [
+        app.see('burst', 'whole', UNDER_LOAD, stage.far(4), PORT.brief),
+        stage.redirects ? outsider.see('burst', 'whole', UNDER_LOAD, stage.pod(4), PORT.app) : null,
+      ];
+      for (let round = 1; round < 4; round++) {
+        const young = await stage.sidecar({ name: `sidecar-${round}`, brief: true, sockets });
+        await old[Symbol.asyncDispose]();
+        old = young;
+      }
+      await Promise.all(bursts);
+      await pass(stage, 3);
+    },
+  },
+  {
     name: 'a hot restart that hands the listeners over, under load',
     like: 'iptables',
     async run(stage) {
@@ -149,10 +173,10 @@ export const LISTENING: readonly Item[] = [
         await young.must('serve', taken, 'sidecar:15001', 'brief');
       }
       for (const family of stage.families)
-        bursts.push(app.see('burst', 'whole', 400, stage.far(family), PORT.brief));
+        bursts.push(app.see('burst', 'whole', UNDER_LOAD, stage.far(family), PORT.brief));
       await old[Symbol.asyncDispose]();
       await Promise.all(bursts);
-      await visit(app, 4, stage.far(4), PORT.app);
+      await pass(stage, 3);
     },
   },
   {

@@ -5,6 +5,9 @@ import { type Item, look, visit } from './item.ts';
 
 const FASTOPEN_BOTH = 3; // net.ipv4.tcp_fastopen: client and server
 
+/** With data in the SYN, and accepted so. */
+const FASTOPENED = ['TCPFastOpenActive', 'TCPFastOpenPassive', 'TCPFastOpenActiveFail'] as const;
+
 async function fastopen(stage: Stage): Promise<void> {
   await stage.sysctl('net/ipv4/tcp_fastopen', FASTOPEN_BOTH);
   await stage.sidecar({ sockets: { fastopen: 16 } });
@@ -45,17 +48,19 @@ export const PROTOCOLS: readonly Item[] = [
     async run(stage) {
       await fastopen(stage);
       const app = await stage.app();
-      for (const family of stage.families) {
-        // The first asks for a cookie; later ones send data with the SYN.
-        for (let round = 0; round < 3; round++) {
-          const fd = await app.socket(family);
-          await app.see('send-to', fd, stage.far(family), PORT.app, 'hello', 'fastopen');
-          await app.see('names', fd);
-          await app.see('banner', fd);
-          await app.must('shutdown', fd, 'write');
-          await app.see('drain', fd);
+      await stage.counted(FASTOPENED, async () => {
+        for (const family of stage.families) {
+          // The first asks for a cookie; later ones send data with the SYN.
+          for (let round = 0; round < 3; round++) {
+            const fd = await app.socket(family);
+            await app.see('send-to', fd, stage.far(family), PORT.app, 'hello', 'fastopen');
+            await app.see('names', fd);
+            await app.see('banner', fd);
+            await app.must('shutdown', fd, 'write');
+            await app.see('drain', fd);
+          }
         }
-      }
+      });
     },
   },
   {
@@ -64,18 +69,20 @@ export const PROTOCOLS: readonly Item[] = [
     async run(stage) {
       await fastopen(stage);
       const app = await stage.app();
-      for (const family of stage.families) {
-        for (let round = 0; round < 3; round++) {
-          const fd = await app.socket(family);
-          await app.see('set', fd, 'fastopen-connect', 1);
-          await app.see('connect', fd, stage.far(family), PORT.app);
-          await app.see('send', fd, 'hello');
-          await app.see('names', fd);
-          await app.see('banner', fd);
-          await app.must('shutdown', fd, 'write');
-          await app.see('drain', fd);
+      await stage.counted(FASTOPENED, async () => {
+        for (const family of stage.families) {
+          for (let round = 0; round < 3; round++) {
+            const fd = await app.socket(family);
+            await app.see('set', fd, 'fastopen-connect', 1);
+            await app.see('connect', fd, stage.far(family), PORT.app);
+            await app.see('send', fd, 'hello');
+            await app.see('names', fd);
+            await app.see('banner', fd);
+            await app.must('shutdown', fd, 'write');
+            await app.see('drain', fd);
+          }
         }
-      }
+      });
     },
   },
   {
@@ -99,18 +106,20 @@ export const PROTOCOLS: readonly Item[] = [
       requireMptcp();
       await stage.sidecar();
       const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family, 'stream', 'mptcp');
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await look(app, fd);
-        await app.quietly('close', fd);
-        const other = await app.socket(family, 'stream', 'mptcp');
-        await app.must('blocking', other, 'no');
-        await app.see('connect', other, stage.far(family), PORT.app);
-        await app.see('poll', other, 20_000);
-        await app.see('so-error', other);
-        await look(app, other);
-      }
+      await stage.counted(['MPCapableSYNTX'], async () => {
+        for (const family of stage.families) {
+          const fd = await app.socket(family, 'stream', 'mptcp');
+          await app.see('connect', fd, stage.far(family), PORT.app);
+          await look(app, fd);
+          await app.quietly('close', fd);
+          const other = await app.socket(family, 'stream', 'mptcp');
+          await app.must('blocking', other, 'no');
+          await app.see('connect', other, stage.far(family), PORT.app);
+          await app.see('poll', other, 20_000);
+          await app.see('so-error', other);
+          await look(app, other);
+        }
+      });
     },
   },
   {
@@ -133,12 +142,14 @@ export const PROTOCOLS: readonly Item[] = [
       requireMptcp();
       await multipath(stage);
       const app = await stage.app();
-      for (const family of stage.families) {
-        await visit(app, family, stage.far(family), PORT.app);
-        const fd = await app.socket(family, 'stream', 'mptcp');
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await look(app, fd);
-      }
+      await stage.counted(['MPCapableSYNTX', 'MPCapableSYNRX'], async () => {
+        for (const family of stage.families) {
+          await visit(app, family, stage.far(family), PORT.app);
+          const fd = await app.socket(family, 'stream', 'mptcp');
+          await app.see('connect', fd, stage.far(family), PORT.app);
+          await look(app, fd);
+        }
+      });
     },
   },
   {
@@ -185,14 +196,16 @@ export const PROTOCOLS: readonly Item[] = [
       await stage.server();
       const app = await stage.app();
       const outsider = await stage.outsider();
-      for (const family of stage.families) {
-        for (let round = 0; round < 3; round++) {
-          await visit(app, family, stage.far(family), PORT.app);
-          await visit(app, family, stage.far(family), PORT.many + round);
-          await visit(outsider, family, stage.pod(family), PORT.app);
-          await visit(outsider, family, stage.pod(family), PORT.excludedInbound);
+      await stage.counted(['SyncookiesSent', 'SyncookiesRecv', 'SyncookiesFailed'], async () => {
+        for (const family of stage.families) {
+          for (let round = 0; round < 3; round++) {
+            await visit(app, family, stage.far(family), PORT.app);
+            await visit(app, family, stage.far(family), PORT.many + round);
+            await visit(outsider, family, stage.pod(family), PORT.app);
+            await visit(outsider, family, stage.pod(family), PORT.excludedInbound);
+          }
         }
-      }
+      });
     },
   },
   {
