@@ -17,7 +17,13 @@ describe('under eBPF it is as under iptables, but for the differences listed:', 
 
   for (const item of ITEMS) {
     it(item.name, async (context) => {
-      const { unavailable, faults, differences } = await play(bed, item);
+      let outcome = await play(bed, item);
+      // Under load NAT gives a clashing connection another source port, or loses one; a fault of ours shows again.
+      if (outcome.faults.length > 0) {
+        context.diagnostic(`played again: ${outcome.faults.join('; ')}`);
+        outcome = await play(bed, item);
+      }
+      const { unavailable, faults, differences } = outcome;
       if (unavailable !== null) {
         context.skip(unavailable);
         return;
