@@ -15,6 +15,8 @@ const difference = v.strictObject({
   /** What it is compared with: under iptables, or plain. */
   expected: v.optional(v.string()),
   saw: v.optional(v.string()),
+  /** Who accepted the connection under eBPF, where the call told. */
+  landing: v.optional(v.string()),
   /** On which kernels it shows, for people: then it need not occur. */
   where: v.optional(v.string()),
 });
@@ -44,7 +46,9 @@ export function compare(item: string, expected: readonly Fact[], saw: readonly F
     const fact = a ?? b;
     if (fact === undefined || (a !== undefined && b !== undefined && a.value === b.value)) return [];
     const found = { call: fact.call, field: fact.field, expected: text(a), saw: text(b) };
-    return [{ ...found, known: KNOWN_DIFFERENCES.find((entry) => covers(entry, item, found)) ?? null }];
+    const landing = text(right.get(keyOf(fact.call, 'banner.landing', Number(key.split(' ').at(-1)))));
+    const known = KNOWN_DIFFERENCES.find((entry) => covers(entry, item, { ...found, landing }));
+    return [{ ...found, known: known ?? null }];
   });
 }
 
@@ -53,25 +57,34 @@ function keyed(facts: readonly Fact[]): Map<string, Fact> {
   const seen = new Map<string, number>();
   return new Map(
     facts.map((fact) => {
-      const name = `${fact.call} ${fact.field}`;
+      const name = keyOf(fact.call, fact.field, 0);
       const times = (seen.get(name) ?? 0) + 1;
       seen.set(name, times);
-      return [`${name} ${times}`, fact];
+      return [keyOf(fact.call, fact.field, times), fact];
     }),
   );
+}
+
+function keyOf(call: string, field: string, times: number): string {
+  return `${call} ${field} ${times}`;
 }
 
 function text(fact: Fact | undefined): string {
   return fact === undefined ? 'none' : String(fact.value);
 }
 
-function covers(entry: Difference, item: string, found: Omit<FactDifference, 'known'>): boolean {
+function covers(
+  entry: Difference,
+  item: string,
+  found: Omit<FactDifference, 'known'> & { landing: string },
+): boolean {
   return (
     (entry.items?.includes(item) ?? true) &&
     matches(entry.call, found.call) &&
     entry.fields.includes(found.field) &&
     matches(entry.expected, found.expected) &&
-    matches(entry.saw, found.saw)
+    matches(entry.saw, found.saw) &&
+    matches(entry.landing, found.landing)
   );
 }
 

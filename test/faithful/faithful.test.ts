@@ -58,6 +58,15 @@ describe('what is listed', () => {
     assert.deepEqual(known({ ...fact, value: 'pod:15001' }), [true]);
     assert.deepEqual(known({ ...fact, value: 'far:15001' }), [false]);
     assert.deepEqual(known({ ...fact, field: 'peer' }), [false, false]);
+    const greeted = (landing: string, original: string) => [
+      { call: 'app banner', field: 'banner.landing', value: landing },
+      { call: 'app banner', field: 'banner.original', value: original },
+    ];
+    const unanswered = (landing: string) =>
+      compare('an item', greeted(landing, 'far:8080'), greeted(landing, 'ENOENT')).map(
+        ({ known }) => known !== null,
+      );
+    assert.deepEqual([unanswered('app:8080'), unanswered('sidecar:15001')], [[true], [false]]);
     assert.deepEqual(
       compare('an item', [fact], []).map(({ saw, known }) => [saw, known]),
       [['none', null]],
