@@ -11,9 +11,13 @@ export interface Fact {
 /** First port that the kernel gives to a socket that asked for none (ip_local_port_range). */
 const FIRST_EPHEMERAL = 32_768;
 
+/** Calls with which a connection begins. */
+const STARTS: ReadonlySet<string> = new Set(['connect', 'send-to', 'ring-connect', 'fork', 'vfork']);
+
 /**
  * Collects facts. Addresses get the names of their hosts, and ports that the kernel chose are numbered in the order in
- * which they appear: that two of them are one is compared, which they are is not.
+ * which they appear since the last connect: that two of them are one is compared, which they are is not. Over several
+ * connections the kernel may choose one again.
  */
 export class Observation {
   readonly facts: Fact[] = [];
@@ -29,6 +33,7 @@ export class Observation {
   }
 
   add(who: string, call: string, words: readonly Word[], reply: Reply): void {
+    if (STARTS.has(call)) this.#ports.clear();
     // Descriptors are numbers; they say nothing to people.
     const text = words.filter((word) => typeof word === 'string' || word > 1023);
     const step = [who, call, ...text]
