@@ -36,6 +36,15 @@ async function pass(stage: Stage, count = ROUND): Promise<void> {
   await outsider[Symbol.asyncDispose]();
 }
 
+/**
+ * Connections one after the other, while others see to it that somebody listens: recorded is how many were refused. What
+ * waits in the queue of a listener that closes is reset, which is chance.
+ */
+async function refusals(stage: Stage, client: Puppet, host: string, port: number): Promise<void> {
+  const { refused } = await client.quietly('burst', 'whole', UNDER_LOAD, host, port);
+  stage.observation.note(`${client.name} to ${host}, refused`, Number(refused));
+}
+
 /** Which kind of process accepted: which worker did is chance. */
 async function landingOf(client: Puppet, family: Family, host: string): Promise<string> {
   const fd = await client.socket(family);
@@ -137,10 +146,9 @@ export const LISTENING: readonly Item[] = [
       let old = await stage.sidecar({ name: 'sidecar-0', brief: true, sockets });
       const app = await stage.app();
       const outsider = await stage.outsider();
-      // What waits in the queue of a listener that closes is reset, but nobody is refused.
       const bursts = [
-        app.see('burst', 'whole', UNDER_LOAD, stage.far(4), PORT.brief),
-        stage.redirects ? outsider.see('burst', 'whole', UNDER_LOAD, stage.pod(4), PORT.app) : null,
+        refusals(stage, app, stage.far(4), PORT.brief),
+        stage.redirects ? refusals(stage, outsider, stage.pod(4), PORT.app) : null,
       ];
       for (let round = 1; round < 4; round++) {
         const young = await stage.sidecar({ name: `sidecar-${round}`, brief: true, sockets });
@@ -172,8 +180,7 @@ export const LISTENING: readonly Item[] = [
         const taken = await young.must('take', caller);
         await young.must('serve', taken, 'sidecar:15001', 'brief');
       }
-      for (const family of stage.families)
-        bursts.push(app.see('burst', 'whole', UNDER_LOAD, stage.far(family), PORT.brief));
+      for (const family of stage.families) bursts.push(refusals(stage, app, stage.far(family), PORT.brief));
       await old[Symbol.asyncDispose]();
       await Promise.all(bursts);
       await pass(stage, 3);

@@ -150,7 +150,7 @@ static void call_burst(int argc, char **argv)
 {
 	struct sockaddr_storage address;
 	socklen_t size = parse_address(argv[3], argv[4], &address);
-	long count = atol(argv[2]), failed = 0;
+	long count = atol(argv[2]), failed = 0, refused = 0;
 	int last = 0;
 
 	for (long i = 0; i < count; i++) {
@@ -158,11 +158,13 @@ static void call_burst(int argc, char **argv)
 
 		if (error) {
 			failed++;
+			refused += error == ECONNREFUSED;
 			last = error;
 		}
 	}
 	answer_number("done", count - failed);
 	answer_number("failed", failed);
+	answer_number("refused", refused);
 	answer_text("error", last ? error_name(last) : "none");
 	answer_end();
 }
