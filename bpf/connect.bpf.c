@@ -100,11 +100,12 @@ static __always_inline void offer_sidecar(struct bpf_sock *sk, const struct atte
 static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 				const struct policy *policy, enum verdict verdict, struct target *to)
 {
-	bool is4 = addr_is4(&a->dst.addr);
-	bool has_own = pod->flags & (is4 ? POD_HAS_IP4 : POD_HAS_IP6);
+	__u32 dst = addr_class(&a->dst.addr);
+	bool is4 = dst & ADDR_IP4;
+	bool unbound = addr_is_any(&a->saddr);
 	/* What is asked of lo keeps to lo, as does a family the pod has no address of. */
-	bool on_lo = addr_is_loopback(&a->dst.addr) || addr_is_passthrough(&a->dst.addr) ||
-		     addr_is_any(&a->dst.addr) || !has_own;
+	bool on_lo = (dst & (ADDR_LOOPBACK | ADDR_PASSTHROUGH | ADDR_ANY)) ||
+		     !(pod->flags & (is4 ? POD_HAS_IP4 : POD_HAS_IP6));
 	struct target_key key = { .netns = a->netns, .family = is4 ? AF_INET : AF_INET6 };
 	struct listening_at *at = 0;
 
@@ -118,7 +119,7 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 		to->source = to->addr;
 		to->addr = is4 ? pod->ip4 : pod->ip6;
 		to->port = bpf_ntohs(a->dst.port);
-		to->bind = addr_is_any(&a->saddr);
+		to->bind = unbound;
 		return;
 	case VERDICT_DNS:
 		to->addr = is4 ? policy->dns4 : policy->dns6;
@@ -137,7 +138,7 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 		if (!on_lo)
 			to->addr = is4 ? pod->ip4 : pod->ip6;
 	}
-	if (addr_is_loopback(&to->addr) && !on_lo && addr_is_any(&a->saddr)) {
+	if (addr_is_loopback(&to->addr) && !on_lo && unbound) {
 		to->source = is4 ? pod->ip4 : pod->ip6;
 		to->bind = true;
 	}
@@ -158,7 +159,8 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	enum conn_flags flags = CONN_REDIRECTED;
 	const struct policy *policy;
 	enum verdict decided;
-	bool sidecar;
+	__u32 dst, src;
+	__u32 sidecar;
 	__u64 ids;
 
 	if (!pod)
@@ -170,16 +172,18 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		return DENY;
 	}
 
+	dst = addr_class(&a->dst.addr);
+	src = addr_class(&a->saddr);
 	/* No route leads out from there: the kernel's answer, which comes before any rule. */
-	if (addr_is4(&a->saddr) && addr_is_loopback(&a->saddr) && !addr_is_any(&a->dst.addr) &&
-	    !addr_is_loopback(&a->dst.addr) && !addr_owner(a->netns, &a->dst.addr)) {
+	if ((src & ADDR_IP4) && (src & ADDR_LOOPBACK) && !(dst & (ADDR_ANY | ADDR_LOOPBACK)) &&
+	    !addr_owner(a->netns, &a->dst.addr)) {
 		forget_earlier(sk);
 		return ALLOW;
 	}
 	/* The kernel's own choices, which come after this hook and before the rules. */
-	if (addr_is_any(&a->dst.addr) && addr_is4(&a->dst.addr) && !addr_is_any(&a->saddr))
+	if ((dst & ADDR_ANY) && (dst & ADDR_IP4) && !(src & ADDR_ANY))
 		a->dst.addr = a->saddr;
-	if (!addr_is4(&a->dst.addr) && addr_is_any(&a->saddr) && addr_is_passthrough(&a->dst.addr))
+	if (!(dst & ADDR_IP4) && (src & ADDR_ANY) && (dst & ADDR_PASSTHROUGH))
 		a->saddr = a->dst.addr;
 
 	ids = bpf_get_current_uid_gid();
@@ -200,8 +204,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 
 	decided = verdict_of(policy, &facts);
 	if (decided == VERDICT_PASS) {
-		bool local = facts.local || addr_is_loopback(&facts.daddr) ||
-			     addr_is_any(&facts.daddr);
+		bool local = is_local(&facts, addr_class(&facts.daddr));
 
 		if (sidecar)
 			offer_sidecar(sk, a, pod, local);

@@ -27,7 +27,7 @@
 
 struct addr {
 	__u8 bytes[16];
-};
+} __attribute__((aligned(4)));
 
 /* An address and a port as they stood in the socket call. */
 struct endpoint {

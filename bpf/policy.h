@@ -19,13 +19,17 @@
 
 /*
  * A value that the verifier is not to know, or it follows every combination of what
- * the conditions gave: the programs define it.
+ * the conditions gave: the programs define it. Kept in a __u32 or __u8, because clang makes
+ * a bool of it by another condition.
  */
 #ifndef POLICY_VALUE
 #define POLICY_VALUE(facts, value) (value)
 #endif
 
 #define DNS_PORT 53
+/* Of policy_uid_bits() and policy_gid_bits(). */
+#define FIRST_ID 1
+#define ANY_ID ((1 << SHUNT_MAX_PROXY_IDS) - 1)
 
 enum verdict {
 	VERDICT_PASS,
@@ -73,8 +77,8 @@ struct outbound_facts {
 	__u32 uid; /* of the calling process */
 	__u32 gid;
 	__u16 port; /* destination, host order */
-	bool identity_confirmed; /* runs in the sidecar's cgroup, or that is not known */
-	bool local; /* destination is an address of the pod's own namespace */
+	__u8 identity_confirmed; /* runs in the sidecar's cgroup, or that is not known */
+	__u8 local; /* destination is an address of the pod's own namespace */
 	struct addr daddr;
 	struct addr saddr; /* bound source; any when not bound */
 };
@@ -94,49 +98,70 @@ static __always_inline struct decision decide(enum verdict verdict, enum rule ru
 	return d;
 }
 
-static __always_inline bool family_skipped(const struct policy *p, const struct addr *a)
+/* Read anew for each question, for the verifier's sake as well: it knows nothing of what a map holds. */
+static __always_inline bool has(const struct policy *p, __u32 flags)
 {
-	return p->flags & (addr_is4(a) ? POLICY_SKIP_IP4 : POLICY_SKIP_IP6);
+	return *(const volatile __u32 *)&p->flags & flags;
 }
 
-static __always_inline bool is_localhost(const struct policy *p, const struct addr *a)
+/*
+ * Asks a value from POLICY_VALUE. The copy is what the verifier learns the answer of, so
+ * it does not tell later questions apart by it.
+ */
+static __always_inline bool any(__u32 value, __u32 bits)
 {
-	if (addr_is4(a))
-		return (addr_words(a).w[3] & p->localhost4_mask) == p->localhost4;
-	return addr_is_localhost(a);
+#ifdef barrier_var
+	barrier_var(value);
+#endif
+	return value & bits;
+}
+
+static __always_inline bool yes(__u32 value)
+{
+	return any(value, 1);
+}
+
+/* dst: the destination's enum addr_class. */
+static __always_inline bool family_skipped(const struct policy *p, __u32 dst)
+{
+	return has(p, any(dst, ADDR_IP4) ? POLICY_SKIP_IP4 : POLICY_SKIP_IP6);
+}
+
+static __always_inline bool is_localhost(const struct policy *p, const struct outbound_facts *f,
+					 __u32 dst)
+{
+	if (any(dst, ADDR_IP4))
+		return (addr_words(&f->daddr).w[3] & p->localhost4_mask) == p->localhost4;
+	return any(dst, ADDR_LOCALHOST);
 }
 
 /* Routed to lo: to the pod itself. */
-static __always_inline bool is_local(const struct outbound_facts *f)
+static __always_inline bool is_local(const struct outbound_facts *f, __u32 dst)
 {
-	return f->local || addr_is_loopback(&f->daddr) || addr_is_any(&f->daddr);
+	return f->local || any(dst, ADDR_LOOPBACK | ADDR_ANY);
 }
 
-static __always_inline bool is_query(const struct policy *p, const struct outbound_facts *f)
+static __always_inline bool is_query(const struct policy *p, const struct outbound_facts *f,
+				     __u32 dst)
 {
 	if (f->port != DNS_PORT)
 		return false;
-	if (!(p->flags & (addr_is4(&f->daddr) ? POLICY_DNS_IP4 : POLICY_DNS_IP6)))
+	if (!has(p, any(dst, ADDR_IP4) ? POLICY_DNS_IP4 : POLICY_DNS_IP6))
 		return false;
-	if (p->flags & POLICY_DNS_LOCALHOST)
-		return addr_is_localhost(&f->daddr);
-	if (p->flags & POLICY_DNS_SERVERS)
+	if (has(p, POLICY_DNS_LOCALHOST))
+		return any(dst, ADDR_LOCALHOST);
+	if (has(p, POLICY_DNS_SERVERS))
 		return POLICY_CIDR_LISTED(f->policy_id, RULE_DNS_SERVER, &f->daddr);
 	return true;
 }
 
-static __always_inline bool is_proxy(const struct policy *p, const struct outbound_facts *f)
-{
-	return f->identity_confirmed && policy_claims_sidecar(p, f->uid, f->gid);
-}
-
 /* Over TCP, where a mesh takes datagrams alone. */
-static __always_inline bool query_passes(const struct policy *p, const struct outbound_facts *f)
+static __always_inline bool query_passes(const struct policy *p, const struct outbound_facts *f,
+					 __u32 dst, __u32 proxy)
 {
-	if (f->port != DNS_PORT || !(p->flags & POLICY_DNS_TCP_PASS))
+	if (f->port != DNS_PORT || !has(p, POLICY_DNS_TCP_PASS))
 		return false;
-	return (p->flags & (addr_is4(&f->daddr) ? POLICY_DNS_IP4 : POLICY_DNS_IP6)) &&
-	       !is_proxy(p, f);
+	return has(p, any(dst, ADDR_IP4) ? POLICY_DNS_IP4 : POLICY_DNS_IP6) && !any(proxy, ANY_ID);
 }
 
 /* Passes for users who are not captured; RULE_NONE for everyone else. */
@@ -144,10 +169,10 @@ static __always_inline enum rule exempt_user(const struct policy *p,
 					     const struct outbound_facts *f,
 					     enum rule_list ports)
 {
-	if ((p->flags & POLICY_EXEMPT_UIDS) &&
+	if (has(p, POLICY_EXEMPT_UIDS) &&
 	    POLICY_ID_SET(f->policy_id, ID_EXEMPT_UID, f->uid))
 		return RULE_EXEMPT_USER;
-	if ((p->flags & POLICY_EXEMPT_UID_PORTS) &&
+	if (has(p, POLICY_EXEMPT_UID_PORTS) &&
 	    (POLICY_ID_SET(f->policy_id, ID_UID_PORTS, f->uid) &
 	     POLICY_PORT_SET(f->policy_id, ports, f->port)))
 		return RULE_EXEMPT_USER_PORT;
@@ -156,10 +181,10 @@ static __always_inline enum rule exempt_user(const struct policy *p,
 
 static __always_inline bool exempt_group(const struct policy *p, const struct outbound_facts *f)
 {
-	if ((p->flags & POLICY_INCLUDED_GIDS) &&
+	if (has(p, POLICY_INCLUDED_GIDS) &&
 	    !POLICY_ID_SET(f->policy_id, ID_INCLUDE_GID, f->gid))
 		return true;
-	return (p->flags & POLICY_EXCLUDED_GIDS) &&
+	return has(p, POLICY_EXCLUDED_GIDS) &&
 	       POLICY_ID_SET(f->policy_id, ID_EXCLUDE_GID, f->gid);
 }
 
@@ -168,23 +193,18 @@ static __always_inline bool exempt_group(const struct policy *p, const struct ou
  * gid alone is an application, and the second uid's self-calls pass by the first's rule.
  */
 static __always_inline struct decision by_identity(const struct policy *p,
-						   const struct outbound_facts *f, bool self_call,
-						   bool app_local, bool dns)
+						   __u32 uid, __u32 gid, __u32 self_call,
+						   __u32 app_local, __u32 dns)
 {
-	int uid = POLICY_VALUE(f, policy_uid_index(p, f->uid));
-	int gid = POLICY_VALUE(f, policy_gid_index(p, f->gid));
-
-	if (!f->identity_confirmed)
-		uid = gid = -1;
-	if (app_local && p->proxy_uid_count && uid != 0)
+	if (yes(app_local) && p->proxy_uid_count && !any(uid, FIRST_ID))
 		return decide(VERDICT_PASS, RULE_APP_LOCAL);
-	if (uid >= 0)
-		return self_call && !dns ? decide(VERDICT_INBOUND, RULE_SELF_CALL) :
+	if (any(uid, ANY_ID))
+		return yes(self_call) && !yes(dns) ? decide(VERDICT_INBOUND, RULE_SELF_CALL) :
 					   decide(VERDICT_PASS, RULE_SIDECAR);
-	if (app_local && p->proxy_gid_count && gid != 0)
+	if (yes(app_local) && p->proxy_gid_count && !any(gid, FIRST_ID))
 		return decide(VERDICT_PASS, RULE_APP_LOCAL);
-	if (gid >= 0)
-		return self_call ? decide(VERDICT_INBOUND, RULE_SELF_CALL) :
+	if (any(gid, ANY_ID))
+		return yes(self_call) ? decide(VERDICT_INBOUND, RULE_SELF_CALL) :
 				   decide(VERDICT_PASS, RULE_SIDECAR);
 	return decide(VERDICT_PASS, RULE_NONE);
 }
@@ -193,66 +213,70 @@ static __always_inline struct decision decide_outbound(const struct policy *p,
 						       const struct outbound_facts *f)
 {
 	const enum policy_flags early = POLICY_DNS_FIRST | POLICY_DNS_EARLY;
-	bool local = POLICY_VALUE(f, is_local(f));
-	bool localhost = POLICY_VALUE(f, is_localhost(p, &f->daddr) || addr_is_any(&f->daddr));
-	bool query = POLICY_VALUE(f, (p->flags & POLICY_DNS_TCP) && is_query(p, f));
-	bool dns_late = POLICY_VALUE(f, f->port == DNS_PORT && (p->flags & POLICY_DNS_TCP) &&
-						!(p->flags & early));
-	bool self_call = POLICY_VALUE(f, (p->flags & POLICY_SELF_CALL_INBOUND) && local &&
-						 !localhost && f->port != p->tunnel_port);
-	bool app_local = POLICY_VALUE(f, local && !(p->flags & POLICY_LOOPBACK_INCLUDED) &&
-						 !dns_late);
+	__u32 dst = POLICY_VALUE(f, addr_class(&f->daddr));
+	__u32 local = POLICY_VALUE(f, is_local(f, dst));
+	__u32 localhost = POLICY_VALUE(f, is_localhost(p, f, dst) || any(dst, ADDR_ANY));
+	__u32 query = POLICY_VALUE(f, has(p, POLICY_DNS_TCP) && is_query(p, f, dst));
+	__u32 dns_late = POLICY_VALUE(f, f->port == DNS_PORT && has(p, POLICY_DNS_TCP) &&
+						!has(p, early));
+	__u32 self_call = POLICY_VALUE(f, has(p, POLICY_SELF_CALL_INBOUND) && yes(local) &&
+						 !yes(localhost) && f->port != p->tunnel_port);
+	__u32 app_local = POLICY_VALUE(f, yes(local) && !has(p, POLICY_LOOPBACK_INCLUDED) &&
+						 !yes(dns_late));
+	__u32 confirmed = POLICY_VALUE(f, 0 - (f->identity_confirmed & 1));
+	__u32 uid = policy_uid_bits(p, f->uid) & confirmed;
+	__u32 gid = policy_gid_bits(p, f->gid) & confirmed;
+	__u32 proxy = uid | gid;
 	struct decision d;
 	enum rule exempt;
 
-	if (family_skipped(p, &f->daddr))
+	if (family_skipped(p, dst))
 		return decide(VERDICT_PASS, RULE_FAMILY);
-	if ((p->flags & POLICY_SIDECAR_TO_POD_IP) && addr_is_localhost(&f->daddr) &&
-	    is_proxy(p, f))
+	if (has(p, POLICY_SIDECAR_TO_POD_IP) && any(dst, ADDR_LOCALHOST) && any(proxy, ANY_ID))
 		return decide(VERDICT_POD_ADDRESS, RULE_SIDECAR_LOCALHOST);
-	if (p->flags & POLICY_DNS_FIRST) {
-		if (query)
+	if (has(p, POLICY_DNS_FIRST)) {
+		if (yes(query))
 			return decide(VERDICT_DNS, RULE_DNS);
-		if (query_passes(p, f))
+		if (query_passes(p, f, dst, proxy))
 			return decide(VERDICT_PASS, RULE_DNS_OVER_TCP);
 	}
 	exempt = exempt_user(p, f, RULE_UID_PORTS_TCP);
 	if (exempt)
 		return decide(VERDICT_PASS, exempt);
-	if ((p->flags & POLICY_CIDRS_EARLY) &&
+	if (has(p, POLICY_CIDRS_EARLY) &&
 	    POLICY_CIDR_LISTED(f->policy_id, RULE_OUT_EXCLUDE, &f->daddr))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_CIDR);
-	if (f->port == DNS_PORT && (p->flags & POLICY_DNS_EARLY)) {
-		if ((p->flags & POLICY_DNS_TCP) && is_proxy(p, f))
+	if (f->port == DNS_PORT && has(p, POLICY_DNS_EARLY)) {
+		if (has(p, POLICY_DNS_TCP) && any(proxy, ANY_ID))
 			return decide(VERDICT_PASS, RULE_SIDECAR);
-		if (query)
+		if (yes(query))
 			return decide(VERDICT_DNS, RULE_DNS);
-		if (query_passes(p, f))
+		if (query_passes(p, f, dst, proxy))
 			return decide(VERDICT_PASS, RULE_DNS_OVER_TCP);
 	}
-	if (!(p->flags & POLICY_PORTS_LATE) &&
+	if (!has(p, POLICY_PORTS_LATE) &&
 	    POLICY_PORT_SET(f->policy_id, RULE_OUT_EXCLUDE, f->port))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_PORT);
-	if ((p->flags & POLICY_PASSTHROUGH_SOURCE) && local && addr_is_passthrough(&f->saddr))
+	if (has(p, POLICY_PASSTHROUGH_SOURCE) && yes(local) && addr_is_passthrough(&f->saddr))
 		return decide(VERDICT_PASS, RULE_PASSTHROUGH_SOURCE);
 
-	d = by_identity(p, f, self_call, app_local, dns_late);
+	d = by_identity(p, uid, gid, self_call, app_local, dns_late);
 	if (d.rule)
 		return d;
 	if (exempt_group(p, f))
 		return decide(VERDICT_PASS, RULE_EXEMPT_GROUP);
-	if (query)
+	if (yes(query))
 		return decide(VERDICT_DNS, RULE_DNS);
-	if (query_passes(p, f))
+	if (query_passes(p, f, dst, proxy))
 		return decide(VERDICT_PASS, RULE_DNS_OVER_TCP);
-	if (localhost)
+	if (yes(localhost))
 		return decide(VERDICT_PASS, RULE_LOCALHOST);
-	if ((p->flags & POLICY_PORTS_LATE) &&
+	if (has(p, POLICY_PORTS_LATE) &&
 	    POLICY_PORT_SET(f->policy_id, RULE_OUT_EXCLUDE, f->port))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_PORT);
 	if (POLICY_CIDR_LISTED(f->policy_id, RULE_OUT_EXCLUDE, &f->daddr))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_CIDR);
-	if (p->flags & POLICY_OUT_ALL)
+	if (has(p, POLICY_OUT_ALL))
 		return decide(VERDICT_OUTBOUND, RULE_CAPTURE_ALL);
 	if (POLICY_PORT_SET(f->policy_id, RULE_OUT_INCLUDE, f->port))
 		return decide(VERDICT_OUTBOUND, RULE_INCLUDED_PORT);
@@ -265,30 +289,31 @@ static __always_inline struct decision decide_outbound(const struct policy *p,
 static __always_inline struct decision decide_query(const struct policy *p,
 						    const struct outbound_facts *f)
 {
-	bool local = POLICY_VALUE(f, is_local(f));
+	__u32 dst = POLICY_VALUE(f, addr_class(&f->daddr));
+	__u32 local = POLICY_VALUE(f, is_local(f, dst));
 	enum rule exempt;
 
-	if (!is_query(p, f))
+	if (!is_query(p, f, dst))
 		return decide(VERDICT_PASS, RULE_NO_QUERY);
-	if (family_skipped(p, &f->daddr))
+	if (family_skipped(p, dst))
 		return decide(VERDICT_PASS, RULE_FAMILY);
-	if (p->flags & POLICY_DNS_FIRST)
+	if (has(p, POLICY_DNS_FIRST))
 		return decide(VERDICT_DNS, RULE_DNS);
 	exempt = exempt_user(p, f, RULE_UID_PORTS_UDP);
 	if (exempt)
 		return decide(VERDICT_PASS, exempt);
-	if ((p->flags & POLICY_CIDRS_EARLY) &&
+	if (has(p, POLICY_CIDRS_EARLY) &&
 	    POLICY_CIDR_LISTED(f->policy_id, RULE_OUT_EXCLUDE, &f->daddr))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_CIDR);
-	if (!(p->flags & (POLICY_PORTS_LATE | POLICY_DNS_EARLY)) &&
+	if (!has(p, POLICY_PORTS_LATE | POLICY_DNS_EARLY) &&
 	    POLICY_PORT_SET(f->policy_id, RULE_OUT_EXCLUDE_UDP, f->port))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_PORT);
-	if (!(p->flags & POLICY_DNS_EARLY) && (p->flags & POLICY_PASSTHROUGH_SOURCE) && local &&
+	if (!has(p, POLICY_DNS_EARLY) && has(p, POLICY_PASSTHROUGH_SOURCE) && yes(local) &&
 	    addr_is_passthrough(&f->saddr))
 		return decide(VERDICT_PASS, RULE_PASSTHROUGH_SOURCE);
-	if (is_proxy(p, f))
+	if (f->identity_confirmed && policy_claims_sidecar(p, f->uid, f->gid))
 		return decide(VERDICT_PASS, RULE_SIDECAR);
-	if (!(p->flags & POLICY_DNS_EARLY) && exempt_group(p, f))
+	if (!has(p, POLICY_DNS_EARLY) && exempt_group(p, f))
 		return decide(VERDICT_PASS, RULE_EXEMPT_GROUP);
 	return decide(VERDICT_DNS, RULE_DNS);
 }
@@ -296,16 +321,16 @@ static __always_inline struct decision decide_query(const struct policy *p,
 static __always_inline struct decision decide_inbound(const struct policy *p,
 						      const struct inbound_facts *f)
 {
-	if (family_skipped(p, &f->remote))
+	if (family_skipped(p, addr_class(&f->remote)))
 		return decide(VERDICT_PASS, RULE_FAMILY);
 	if (f->local)
 		return decide(VERDICT_PASS, RULE_LOCAL_TRAFFIC);
 	if (p->tunnel_port && f->port == p->tunnel_port)
 		return decide(VERDICT_PASS, RULE_TUNNEL_PORT);
-	if ((p->flags & POLICY_EXCLUDED_SOURCES) &&
+	if (has(p, POLICY_EXCLUDED_SOURCES) &&
 	    POLICY_CIDR_LISTED(f->policy_id, RULE_IN_EXCLUDE, &f->remote))
 		return decide(VERDICT_PASS, RULE_EXCLUDED_SOURCE);
-	if (p->flags & POLICY_IN_ALL) {
+	if (has(p, POLICY_IN_ALL)) {
 		if (POLICY_PORT_SET(f->policy_id, RULE_IN_EXCLUDE, f->port))
 			return decide(VERDICT_PASS, RULE_EXCLUDED_PORT);
 		return decide(VERDICT_INBOUND, RULE_CAPTURE_ALL);

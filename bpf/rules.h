@@ -71,14 +71,16 @@ static __always_inline bool cidr_listed(__u32 policy, enum rule_list list, const
 #define POLICY_ID_SET(policy, list, id) id_set(policy, list, id)
 #define POLICY_CIDR_LISTED(id, list, addr) cidr_listed(id, list, addr)
 /* Adding and taking away what the verifier does not know leaves it without knowledge. */
-#define POLICY_VALUE(facts, value)                 \
-	({                                         \
-		__u64 value_ = (value);            \
-		__u64 blur_ = (facts)->uid;        \
-                                                   \
-		value_ += blur_;                   \
-		barrier_var(value_);               \
-		value_ - blur_;                    \
+#define POLICY_VALUE(facts, value)          \
+	({                                  \
+		__u32 value_ = (value);     \
+		__u32 blur_ = (facts)->uid; \
+                                            \
+		value_ += blur_;            \
+		barrier_var(value_);        \
+		value_ -= blur_;            \
+		barrier_var(value_);        \
+		value_;                     \
 	})
 #include "policy.h"
 

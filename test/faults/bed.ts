@@ -21,6 +21,9 @@ export interface LogLine {
   [field: string]: unknown;
 }
 
+/** What a next agent finds in force: every node-wide attachment, and one of its own for each of the two pods. */
+export const ADOPTED = { links: 16 + 2, pods: 2 };
+
 export class FaultBed implements AsyncDisposable {
   readonly lab: Lab;
   readonly bpffs: string;

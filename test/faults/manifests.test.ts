@@ -134,7 +134,7 @@ describe('an agent that is given bad manifests', () => {
   });
 
   it("writes a policy's rules again when something else deleted them", async () => {
-    using ports = BpfMap.fromPin(`${bed.bpffs}/shunt/maps/ports`, { key: PortKeyCodec, value: codec.u32 });
+    using ports = BpfMap.fromPin(`${bed.bpffs}/shunt/maps/ports`, { key: PortKeyCodec, value: codec.u64 });
     const before = ports.size();
     assert.ok(before > 0);
     ports.clear();

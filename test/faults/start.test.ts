@@ -1,18 +1,19 @@
 /** Whatever keeps an agent from starting: an error with a code and a fix, and nothing changed that was in force. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { BpfMap, codec } from 'libbpf-ts';
 import { compileObjects } from '../../src/datapath/ebpf/compile.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf/datapath.ts';
 import { MetaCodec } from '../../src/datapath/ebpf/gen/objects.ts';
+import { DEFAULT_SIZES, Objects } from '../../src/datapath/ebpf/objects.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { ShuntError } from '../../src/errors.ts';
 import type { CommandResult } from '../../src/lab/command.ts';
 import { resolveCgroup } from '../../src/pod/cgroup.ts';
-import { FaultBed } from './bed.ts';
+import { ADOPTED, FaultBed } from './bed.ts';
 
 /** Code and fix are on standard error, and the exit code is 1. */
 function assertRefused(result: CommandResult, code: string): void {
@@ -125,7 +126,29 @@ describe('an agent that cannot start', () => {
     assert.ok(await bed.redirected());
     map.set(0, own);
     const status = await bed.start();
-    assert.deepEqual(status.adopted, { links: 8, pods: 2 });
+    assert.deepEqual(status.adopted, ADOPTED);
+    await bed.stop();
+  });
+
+  it('refuses pins without their description where something is in force', async () => {
+    const meta = join(bed.bpffs, 'shunt/maps/meta');
+    const away = join(bed.bpffs, 'meta-away');
+    renameSync(meta, away);
+    assertRefused(await bed.refused(bed.agentArgv()), 'SHUNT_E_PINS_VERSION');
+    assert.ok(await bed.redirected());
+    renameSync(away, meta);
+  });
+
+  it('starts over what an agent left that was killed while it pinned its first maps', async () => {
+    assert.equal((await bed.cli('cleanup')).code, 0);
+    const pins = new Pins(bed.bpffs);
+    pins.prepare();
+    (await new Objects(join(import.meta.dirname, '../../dist/bpf'), pins, DEFAULT_SIZES).loadNode())[
+      Symbol.dispose
+    ]();
+    unlinkSync(pins.map('meta'));
+    assert.equal((await bed.start()).pods.enrolled, 2);
+    assert.ok(await bed.redirected());
     await bed.stop();
   });
 

@@ -10,6 +10,11 @@ import { BpfError, openObject } from 'libbpf-ts';
 
 const OBJECTS = join(import.meta.dirname, '..', '..', 'dist', 'bpf');
 const LOG_LINES = 12;
+/**
+ * Of the million that the verifier visits before it gives up: far enough from it that another compiler's or kernel's way
+ * through a program still loads, and that an agent starts in a moment.
+ */
+const VISITS = 100_000;
 /** Enough for any program; the sizes of a node are no matter of the verifier. */
 const MAP_ENTRIES = 64;
 
@@ -22,7 +27,9 @@ async function load(file: string, program: string): Promise<void> {
   }
   for (const [name, each] of Object.entries(object.programs)) each.autoload = name === program;
   try {
-    using _ = await object.load();
+    using loaded = await object.load();
+    const { verifiedInstructions } = loaded.programs[program]?.info() ?? assert.fail('not loaded');
+    assert.ok(verifiedInstructions < VISITS, `the verifier visits ${verifiedInstructions} instructions`);
   } catch (error) {
     if (!(error instanceof BpfError)) throw error;
     const log = error.log?.tail(LOG_LINES) ?? error.messages.join('\n');

@@ -166,7 +166,8 @@ function pinnedCapacity(path: string): number | undefined {
 }
 
 /**
- * Makes sure that pins found in place were made for the same layout.
+ * Makes sure that pins found in place were made for the same layout. Maps that an agent left which was killed while it
+ * pinned them for the first time are removed: nothing is in force by them.
  *
  * @throws SHUNT_E_PINS_VERSION; nothing is touched
  */
@@ -175,7 +176,14 @@ export function checkLayout(pins: Pins): void {
   const path = pins.map('meta');
   const other = (detail: string, cause?: unknown): ShuntError =>
     new ShuntError('SHUNT_E_PINS_VERSION', detail, { target: pins.root, cause });
-  if (!existsSync(path)) throw other(`maps are pinned (${pins.mapNames().join(', ')}), but not meta`);
+  if (!existsSync(path)) {
+    const names = pins.mapNames();
+    if (pins.linkNames().length > 0 || pins.podCookies().length > 0) {
+      throw other(`maps are pinned (${names.join(', ')}), but not meta`);
+    }
+    for (const name of names) unlinkSync(pins.map(name));
+    return;
+  }
   try {
     using map = BpfMap.fromPin(path, { key: codec.u32, value: MetaCodec });
     const meta = map.get(0);
