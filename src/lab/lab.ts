@@ -32,6 +32,8 @@ export interface LabOptions {
   prefix: string;
   sidecar: SidecarKind;
   pods: readonly PodOptions[];
+  /** Start the applications; without, sidecars alone run. */
+  apps?: boolean;
   /** End the process on SIGINT, SIGTERM and SIGHUP, cleaning up; leave it out when the caller does it. */
   exitOnSignal?: boolean;
   signal?: AbortSignal | undefined;
@@ -121,11 +123,11 @@ export class Lab implements AsyncDisposable {
       }
     }
 
-    const { signal } = options;
+    const { signal, apps = true } = options;
     await Promise.all([
-      outside.startApp([APP_PORT, OTHER_PORT], signal),
+      ...(apps ? [outside.startApp([APP_PORT, OTHER_PORT], signal)] : []),
       ...[...pods.values()].flatMap((pod) => [
-        pod.startApp([APP_PORT, HEALTH_PORT], signal),
+        ...(apps ? [pod.startApp([APP_PORT, HEALTH_PORT], signal)] : []),
         pod.sidecar.start(signal),
       ]),
     ]);

@@ -91,11 +91,12 @@ function connect(placement: Placement, quick = false): Case {
     path: 'pod',
     placement,
     quick,
-    metrics: [MEAN, P99],
+    metrics: [MEAN, P50, P99, CPU],
     async sample(lane) {
-      const times = await lane.ask(`connect 64 ${CONNECTS}`);
-      const mean = times.reduce((sum, time) => sum + time, 0) / times.length;
-      return [mean / 1000, percentile(times, 0.99) / 1000];
+      const { answer, cpuNs } = await lane.timed(`connect 64 ${CONNECTS}`);
+      const mean = answer.reduce((sum, time) => sum + time, 0) / answer.length;
+      const tail = percentile(answer, 0.99) / 1000;
+      return [mean / 1000, median(answer) / 1000, tail, cpuNs / CONNECTS / 1000];
     },
   };
 }

@@ -41,17 +41,18 @@ function podName(contender: Contender, end: (typeof ENDS)[number]): string {
   return `${contender.slice(0, 8)}${end}`;
 }
 
-/** A lab with the pods of every contender. */
+/** A lab with the pods of every contender that these paths need. */
 export function openLab(
   prefix: string,
-  sidecar: SidecarKind,
-  contenders: readonly Contender[],
+  options: { sidecar: SidecarKind; contenders: readonly Contender[]; paths: ReadonlySet<Path> },
   signal?: AbortSignal,
 ): Promise<Lab> {
+  const { sidecar, contenders, paths } = options;
+  const ends = ENDS.filter((end) => end !== 'h' || paths.has('sidecar'));
   const pods = contenders.flatMap((contender) =>
-    ENDS.map((end) => ({ name: podName(contender, end), ...POD[contender] })),
+    ends.map((end) => ({ name: podName(contender, end), ...POD[contender] })),
   );
-  return Lab.open({ prefix, sidecar, pods, exitOnSignal: false, signal });
+  return Lab.open({ prefix, sidecar, pods, apps: false, exitOnSignal: false, signal });
 }
 
 /** One contender at one path: a caller, a server, and the sidecars between them. */

@@ -35,7 +35,8 @@ export async function runCases(options: BenchOptions, io: Io): Promise<Measureme
   const { cli, sidecar, cases, rounds, signal } = options;
   await using stack = new AsyncDisposableStack();
   stack.use(await withBpffs(options.bpffs, io));
-  const lab = stack.use(await openLab(PREFIX, sidecar, CONTENDERS, signal));
+  const paths = new Set(cases.map(({ path }) => path));
+  const lab = stack.use(await openLab(PREFIX, { sidecar, contenders: CONTENDERS, paths }, signal));
   const bpffs = join(options.bpffs, PREFIX);
   mkdirSync(bpffs, { recursive: true, mode: 0o700 });
   stack.defer(() => rmSync(bpffs, { recursive: true, force: true }));
