@@ -6,7 +6,9 @@
  *
  * The target is the pod's own address, not 127.0.0.1: a socket bound to a device
  * or an address still connects, and getsockname() shows the pod's address. Where the
- * sidecar listens on localhost alone, the source is bound to the pod's address instead.
+ * sidecar listens on localhost alone, the source is bound to the pod's address instead;
+ * so too where rules that an init container left in the pod would redirect what goes
+ * to the pod's address once more. Every mesh's rules leave 127.0.0.1 alone.
  */
 #include "shunt.h"
 #include "sockaddr.h"
@@ -27,6 +29,7 @@ struct attempt {
 	__u64 cookie;
 	struct endpoint dst;
 	struct addr saddr;
+	bool unbound; /* no source until the kernel chooses one */
 };
 
 /* Where to: written back by the family's own program. */
@@ -98,15 +101,17 @@ static __always_inline void offer_sidecar(struct bpf_sock *sk, const struct atte
 
 /* The address at which the verdict's port takes connections of the destination's family. */
 static __always_inline void aim(const struct attempt *a, const struct pod *pod,
-				const struct policy *policy, enum verdict verdict, struct target *to)
+				const struct policy *policy, enum verdict verdict, bool claims_sidecar,
+				struct target *to)
 {
 	__u32 dst = addr_class(&a->dst.addr);
 	bool is4 = dst & ADDR_IP4;
-	bool unbound = addr_is_any(&a->saddr);
 	/* What is asked of lo keeps to lo, as does a family the pod has no address of. */
 	bool on_lo = (dst & (ADDR_LOOPBACK | ADDR_PASSTHROUGH | ADDR_ANY)) ||
 		     !(pod->flags & (is4 ? POD_HAS_IP4 : POD_HAS_IP6));
 	struct target_key key = { .netns = a->netns, .family = is4 ? AF_INET : AF_INET6 };
+	/* Owner rules know the sidecar by its ids, and some meshes take an application's calls to its own pod. */
+	bool again = claims_sidecar || has(policy, POLICY_LOOPBACK_INCLUDED);
 	struct listening_at *at = 0;
 
 	if (is4)
@@ -119,7 +124,7 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 		to->source = to->addr;
 		to->addr = is4 ? pod->ip4 : pod->ip6;
 		to->port = bpf_ntohs(a->dst.port);
-		to->bind = unbound;
+		to->bind = a->unbound;
 		return;
 	case VERDICT_DNS:
 		to->addr = is4 ? policy->dns4 : policy->dns6;
@@ -130,15 +135,18 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 		at = bpf_map_lookup_elem(&shunt_targets, &key);
 		if (at)
 			to->addr = at->addr;
-		else if (!on_lo)
+		else if (!on_lo && !again)
 			to->addr = is4 ? pod->ip4 : pod->ip6;
 		break;
 	default:
 		to->port = pod->inbound_port;
-		if (!on_lo)
-			to->addr = is4 ? pod->ip4 : pod->ip6;
 	}
-	if (addr_is_loopback(&to->addr) && !on_lo && unbound) {
+	if (!a->unbound)
+		return;
+	if (!addr_is_any(&a->saddr)) {
+		to->source = a->saddr;
+		to->bind = true;
+	} else if (addr_is_loopback(&to->addr) && !on_lo) {
 		to->source = is4 ? pod->ip4 : pod->ip6;
 		to->bind = true;
 	}
@@ -160,7 +168,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	const struct policy *policy;
 	enum verdict decided;
 	__u32 dst, src;
-	__u32 sidecar;
+	__u32 sidecar, claims;
 	__u64 ids;
 
 	if (!pod)
@@ -180,6 +188,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		forget_earlier(sk);
 		return ALLOW;
 	}
+	a->unbound = src & ADDR_ANY;
 	/* The kernel's own choices, which come after this hook and before the rules. */
 	if ((dst & ADDR_ANY) && (dst & ADDR_IP4) && !(src & ADDR_ANY))
 		a->dst.addr = a->saddr;
@@ -195,7 +204,8 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	facts.local = POLICY_VALUE(&facts, addr_owner(a->netns, &a->dst.addr) != 0);
 	facts.daddr = a->dst.addr;
 	facts.saddr = a->saddr;
-	sidecar = POLICY_VALUE(&facts, policy_claims_sidecar(policy, facts.uid, facts.gid));
+	claims = POLICY_VALUE(&facts, policy_claims_sidecar(policy, facts.uid, facts.gid));
+	sidecar = claims;
 	if (sidecar && !facts.identity_confirmed) {
 		sidecar = false;
 		count(a->netns, COUNTER_IMPERSONATED);
@@ -226,7 +236,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		return DENY;
 	}
 
-	aim(a, pod, policy, decided, to);
+	aim(a, pod, policy, decided, claims, to);
 	count(a->netns, decided == VERDICT_INBOUND ? COUNTER_SELF_CALL :
 			decided == VERDICT_DNS     ? COUNTER_DNS_REDIRECTED :
 						       COUNTER_OUTBOUND_REDIRECTED);

@@ -1,4 +1,7 @@
-/** A node with a pod for each contender: the mesh's own rules, our iptables backend, our eBPF backend. */
+/**
+ * A node with a pod for each contender: the mesh's own rules, our iptables backend, our eBPF backend, and eBPF in a pod
+ * that has the mesh's rules already.
+ */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,11 +21,20 @@ import { type Case, EXCLUDED_HOST, identityOf, PASSTHROUGH, PORTS, type Who } fr
 import { type Family, type Mesh, oracleRules, policyOf } from './meshes.ts';
 import { Connector, compileProbe, type Seen, serve } from './probe.ts';
 
-export type Backend = 'iptables' | 'ebpf';
+/** `beside`: eBPF in a pod where an init container has put the mesh's own rules; `withdrawn`: the same pod afterwards. */
+export const BACKENDS = ['iptables', 'ebpf', 'beside', 'withdrawn'] as const;
+export type Backend = (typeof BACKENDS)[number];
 export type Contender = 'oracle' | Backend;
 
-const CONTENDERS: readonly Contender[] = ['oracle', 'iptables', 'ebpf'];
+/** Each has a pod. */
+const CONTENDERS = ['oracle', 'iptables', 'ebpf', 'beside'] as const satisfies readonly Contender[];
+type Pod = (typeof CONTENDERS)[number];
 let serial = 0;
+
+interface Enrolled {
+  datapath: EbpfDatapath;
+  cookie: bigint;
+}
 
 /** Who validates, before there is any other container: where it listens, and from and to where it connects. */
 export interface Validation {
@@ -42,7 +54,8 @@ export class Bed implements AsyncDisposable {
   readonly #topology: Topology;
   readonly #cgroup: CgroupTree;
   readonly #folder: string;
-  readonly #connectors = new Map<Contender | 'outside', Connector>();
+  readonly #connectors = new Map<Pod | 'outside', Connector>();
+  #beside: Enrolled | null = null;
 
   private constructor(
     mesh: Mesh,
@@ -91,9 +104,13 @@ export class Bed implements AsyncDisposable {
     const cgroup = stack.use(CgroupTree.make(prefix));
     const bed = new Bed(mesh, { containers, stack, topology, cgroup, folder });
     await bed.#start();
-    await bed.#applyOracle();
+    await bed.#applyOracle('oracle');
     if (backends.includes('iptables')) await bed.#enrollIptables();
-    if (backends.includes('ebpf')) await bed.#enrollEbpf();
+    if (backends.includes('ebpf')) await bed.#enrollEbpf('ebpf');
+    if (backends.includes('beside') || backends.includes('withdrawn')) {
+      await bed.#applyOracle('beside');
+      bed.#beside = await bed.#enrollEbpf('beside');
+    }
     return bed;
   }
 
@@ -102,7 +119,7 @@ export class Bed implements AsyncDisposable {
   }
 
   pod(contender: Contender): Netns {
-    const pod = this.#topology.pods.get(contender);
+    const pod = this.#topology.pods.get(podOf(contender));
     if (pod === undefined) throw new Error(`no pod ${contender}`);
     return pod;
   }
@@ -116,7 +133,7 @@ export class Bed implements AsyncDisposable {
 
   async try(contender: Contender, { who, source, family, host, port }: Case): Promise<Seen> {
     const { container, ...owner } = identityOf(who, this.mesh);
-    const connector = this.#connectors.get(who === 'outside' ? 'outside' : contender);
+    const connector = this.#connectors.get(who === 'outside' ? 'outside' : podOf(contender));
     if (connector === undefined) throw new Error(`nobody connects from ${contender}`);
     return connector.connect({
       ...owner,
@@ -139,14 +156,14 @@ export class Bed implements AsyncDisposable {
     const place = { netns: this.pod(contender).path, cgroup, uid, gid: uid };
     const logFile = join(this.#folder, 'validation.log');
     await using _ = await serve(join(this.#folder, 'probe'), 'validator', where, { place, logFile });
-    const connector = this.#connectors.get(contender);
+    const connector = this.#connectors.get(podOf(contender));
     if (connector === undefined) throw new Error(`nobody connects from ${contender}`);
     const from = { cgroup: join(cgroup, 'cgroup.procs'), uid, gid: uid, source };
     return await connector.connect({ ...from, host, port });
   }
 
   #container(contender: Contender, name: string): string {
-    return this.#cgroup.add(contender, name);
+    return this.#cgroup.add(podOf(contender), name);
   }
 
   async #start(): Promise<void> {
@@ -184,8 +201,29 @@ export class Bed implements AsyncDisposable {
     }
   }
 
-  async #applyOracle(): Promise<void> {
-    const pod = this.pod('oracle');
+  /** Packets that a REDIRECT rule of the mesh has taken in the contender's pod. */
+  async ruleHits(contender: Contender): Promise<number> {
+    const texts = await Promise.all(
+      this.mesh.families.map((family) =>
+        run(
+          within(this.pod(contender), [family === 4 ? 'iptables-save' : 'ip6tables-save', '-c', '-t', 'nat']),
+        ),
+      ),
+    );
+    return [...texts.join('\n').matchAll(/^\[(\d+):\d+\].* -j REDIRECT/gm)].reduce(
+      (sum, [, packets]) => sum + Number(packets),
+      0,
+    );
+  }
+
+  /** From `beside` to `withdrawn`: the rules of the mesh remain. */
+  async withdrawBeside(): Promise<void> {
+    if (this.#beside === null) throw new Error('nothing is enrolled beside the rules');
+    await this.#beside.datapath.withdraw(this.#beside.cookie);
+  }
+
+  async #applyOracle(contender: Pod): Promise<void> {
+    const pod = this.pod(contender);
     for (const family of this.mesh.families) {
       const tool = family === 4 ? 'iptables-restore' : 'ip6tables-restore';
       await run(within(pod, [tool, '--noflush']), oracleRules(this.mesh, family));
@@ -199,26 +237,29 @@ export class Bed implements AsyncDisposable {
     await datapath.enroll(this.#workload('iptables'));
   }
 
-  async #enrollEbpf(): Promise<void> {
-    const workload = this.#workload('ebpf');
+  async #enrollEbpf(contender: 'ebpf' | 'beside'): Promise<Enrolled | null> {
+    const workload = this.#workload(contender);
     const reasons = unenforceable(workload.policy);
     if (reasons.length > 0) {
-      this.absent.set('ebpf', reasons.join('; '));
-      return;
+      for (const backend of contender === 'ebpf' ? (['ebpf'] as const) : (['beside', 'withdrawn'] as const)) {
+        this.absent.set(backend, reasons.join('; '));
+      }
+      return null;
     }
     const bpffs = this.#stack.use(testBpffs());
     const datapath = this.#stack.use(
       await EbpfDatapath.start({
         pins: new Pins(bpffs.path),
         objectDirectory: builtObjects(),
-        cgroup: resolveCgroup(this.#cgroup.add('ebpf')),
+        cgroup: resolveCgroup(this.#cgroup.add(contender)),
         acceleration: false,
       }),
     );
     await datapath.enroll(workload);
+    return { datapath, cookie: workload.netns.cookie };
   }
 
-  #workload(contender: Contender): Workload {
+  #workload(contender: Pod): Workload {
     const { path, ip4, ip6 } = this.pod(contender);
     return {
       namespace: 'test',
@@ -234,4 +275,8 @@ export class Bed implements AsyncDisposable {
       acceleration: 'off',
     };
   }
+}
+
+function podOf(contender: Contender): Pod {
+  return contender === 'withdrawn' ? 'beside' : contender;
 }

@@ -1,16 +1,21 @@
-/** Connections in pods of Istio and Linkerd: under the mesh's own rules, and under both of our backends. */
+/**
+ * Connections in pods of three meshes: under the mesh's own rules, under both of our backends, and under eBPF in a pod that
+ * has those rules as well.
+ */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
-import type { Backend } from './bed.ts';
+import { BACKENDS } from './bed.ts';
 import { type Matrix, runMatrix } from './matrix.ts';
 import { type Family, MESHES } from './meshes.ts';
 import { failures } from './table.ts';
 
-const BACKENDS = ['iptables', 'ebpf'] as const satisfies readonly Backend[];
 const FAMILIES: readonly Family[] = existsSync('/proc/sys/net/ipv6') ? [4, 6] : [4];
 
-for (const mesh of MESHES.filter(({ name }) => name === 'istio' || name === 'linkerd')) {
+/** Consul's rules take the application's calls to its own pod; the other meshes' do not. */
+const TRIED = ['istio', 'linkerd', 'consul'];
+
+for (const mesh of MESHES.filter(({ name }) => TRIED.includes(name))) {
   describe(`a pod of ${mesh.name}`, () => {
     let matrix: Matrix;
     before(async () => {
@@ -40,11 +45,17 @@ for (const mesh of MESHES.filter(({ name }) => name === 'istio' || name === 'lin
       });
     }
 
-    it('is in no way different under iptables', () => {
-      const verdicts = matrix.rows.flatMap(({ outcomes }) =>
-        outcomes.filter(({ backend }) => backend === 'iptables').map(({ verdict }) => verdict),
-      );
-      assert.ok(verdicts.every((verdict) => verdict === 'same'));
+    for (const backend of ['iptables', 'withdrawn'] as const) {
+      it(`is in no way different under ${backend}`, () => {
+        const verdicts = matrix.rows.flatMap(({ outcomes }) =>
+          outcomes.filter((outcome) => outcome.backend === backend).map(({ verdict }) => verdict),
+        );
+        assert.ok(verdicts.length > 0 && verdicts.every((verdict) => verdict === 'same'));
+      });
+    }
+
+    it("has none of its own connections redirected a second time by the mesh's rules", () => {
+      assert.equal(matrix.besideHits, 0);
     });
   });
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import type { Backend } from './bed.ts';
+import { BACKENDS, type Backend } from './bed.ts';
 import type { Case } from './cases.ts';
 import type { Mesh } from './meshes.ts';
 import type { Seen } from './probe.ts';
@@ -13,7 +13,7 @@ import type { Seen } from './probe.ts';
  */
 const difference = v.strictObject({
   reason: v.pipe(v.string(), v.nonEmpty()),
-  backend: v.picklist(['iptables', 'ebpf']),
+  backends: v.array(v.picklist(BACKENDS)),
   meshes: v.optional(v.array(v.string())),
   who: v.optional(v.array(v.string())),
   source: v.optional(v.picklist(['default', 'passthrough'])),
@@ -54,7 +54,7 @@ export function compare(
 ): FieldDifference[] {
   const entries = KNOWN_DIFFERENCES.filter(
     (entry) =>
-      entry.backend === backend &&
+      entry.backends.includes(backend) &&
       (entry.meshes?.includes(mesh.name) ?? true) &&
       (entry.who?.includes(tried.who) ?? true) &&
       (entry.source === undefined || entry.source === tried.source) &&

@@ -1,4 +1,4 @@
-/** Queries of a pod of Kuma's, which takes all of port 53: under its own rules and under both backends. */
+/** Queries of a pod of Kuma's, which takes all of port 53: under its own rules, under both backends, and under eBPF beside those rules. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { LabProcess } from '../../src/lab/process.ts';
 import { Bed, type Contender } from './bed.ts';
 import { MESHES } from './meshes.ts';
 
-const CONTENDERS = ['oracle', 'iptables', 'ebpf'] as const satisfies readonly Contender[];
+const CONTENDERS = ['oracle', 'iptables', 'ebpf', 'beside'] as const satisfies readonly Contender[];
 /** Nobody answers there: an answer is the mesh's. */
 const SERVERS = { 4: ['192.0.2.53', '192.0.2.54', '192.0.2.55'], 6: ['2001:db8:2::53', '2001:db8:2::54'] };
 const LOCALHOST = { 4: '127.0.0.1', 6: '::1' };
@@ -22,8 +22,8 @@ describe('queries of a pod of kuma', () => {
   before(async () => {
     const mesh = MESHES.find(({ name }) => name === 'kuma');
     assert.ok(mesh);
-    bed = stack.use(await Bed.open(mesh, ['iptables', 'ebpf']));
-    assert.equal(bed.absent.get('ebpf'), undefined);
+    bed = stack.use(await Bed.open(mesh, ['iptables', 'ebpf', 'beside']));
+    assert.equal(bed.absent.size, 0);
     const folder = mkdtempSync(join(tmpdir(), 'shunt-dns-'));
     stack.defer(() => rmSync(folder, { recursive: true }));
     await run(['chmod', '755', folder]);

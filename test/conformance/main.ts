@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 /** `npm run test:conformance`: our backends against each mesh's own rules, connection by connection. */
 import { parseArgs } from 'node:util';
-import type { Backend } from './bed.ts';
+import { BACKENDS, type Backend } from './bed.ts';
 import { type Matrix, runMatrix } from './matrix.ts';
 import { type Family, MESHES } from './meshes.ts';
 import { countLines, countsOf, failures, markdown, textTable } from './table.ts';
 
 const NAMES = MESHES.map(({ name }) => name).join('|');
-const USAGE = `usage: npm run test:conformance -- [--mesh ${NAMES}|all] [--backend iptables|ebpf]... [--family 4|6]
+const USAGE = `usage: npm run test:conformance -- [--mesh ${NAMES}|all] [--backend ${BACKENDS.join('|')}]... [--family 4|6]
                                         [--markdown] [--failed]
   --markdown  what docs/conformance.md holds, instead of the table
   --failed    only cases that failed
@@ -17,7 +17,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       mesh: { type: 'string', default: 'all' },
-      backend: { type: 'string', multiple: true, default: ['iptables', 'ebpf'] },
+      backend: { type: 'string', multiple: true, default: [...BACKENDS] },
       family: { type: 'string', multiple: true, default: ['4', '6'] },
       markdown: { type: 'boolean', default: false },
       failed: { type: 'boolean', default: false },
@@ -27,7 +27,7 @@ async function main(): Promise<number> {
   const meshes = MESHES.filter(
     ({ name }) => values.mesh === 'all' || `${name}-`.startsWith(`${values.mesh}-`),
   );
-  const backends = values.backend.filter((name): name is Backend => name === 'iptables' || name === 'ebpf');
+  const backends = values.backend.filter((name): name is Backend => BACKENDS.some((known) => known === name));
   const families = values.family
     .map(Number)
     .filter((family): family is Family => family === 4 || family === 6);
@@ -46,8 +46,12 @@ async function main(): Promise<number> {
     matrices.push(matrix);
   }
   const counts = countsOf(matrices, backends);
+  const twice = matrices.filter(({ besideHits }) => (besideHits ?? 0) > 0);
+  for (const { mesh, besideHits } of twice) {
+    process.stderr.write(`${mesh.name}: its rules took ${besideHits} packets that eBPF had decided on\n`);
+  }
   process.stdout.write(values.markdown ? `${markdown(matrices, backends)}\n` : `\n${countLines(counts)}\n`);
-  return counts.some(({ failed }) => failed > 0) ? 1 : 0;
+  return twice.length > 0 || counts.some(({ failed }) => failed > 0) ? 1 : 0;
 }
 
 process.exitCode = await main();

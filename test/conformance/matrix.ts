@@ -1,12 +1,14 @@
 /** Runs every case of a mesh under its own rules and under ours, and compares what both ends of each saw. */
-import { type Backend, Bed, type Contender } from './bed.ts';
-import { type Case, casesOf } from './cases.ts';
+import { BACKENDS, type Backend, Bed, type Contender } from './bed.ts';
+import { type Case, casesOf, type Who } from './cases.ts';
 import { compare, type FieldDifference } from './differences.ts';
 import type { Family, Mesh } from './meshes.ts';
 import type { Seen } from './probe.ts';
 
 /** Connections in flight at once: those that nobody answers only wait. */
 const AT_ONCE = 12;
+/** Users of the pod that the rules and the programs take for the same. */
+const BELIEVED: readonly Who[] = ['app', 'root', 'sidecar'];
 
 export interface Outcome {
   backend: Backend;
@@ -27,6 +29,8 @@ export interface Matrix {
   mesh: Mesh;
   rows: Row[];
   absent: ReadonlyMap<Backend, string>;
+  /** Packets of the pod's own connections that the mesh's REDIRECT rules took although eBPF had decided; null = not run. */
+  besideHits: number | null;
 }
 
 export async function runMatrix(
@@ -34,31 +38,56 @@ export async function runMatrix(
   { backends, families }: { backends: readonly Backend[]; families: readonly Family[] },
 ): Promise<Matrix> {
   await using bed = await Bed.open(mesh, backends);
-  const present = backends.filter((backend) => !bed.absent.has(backend));
-  const rows: Row[] = [];
-  for (const family of families.filter((family) => mesh.families.includes(family))) {
-    const oracle = await runCases(bed, 'oracle', family);
-    const seen = new Map<Backend, Seen[]>();
-    for (const backend of present)
-      seen.set(
-        backend,
-        (await runCases(bed, backend, family)).map(([, saw]) => saw),
-      );
-    for (const [index, [tried, expected]] of oracle.entries()) {
-      const outcomes = present.map((backend) => {
-        const saw = seen.get(backend)?.[index];
-        if (saw === undefined) throw new Error(`${backend} did not run "${tried.to}"`);
-        return outcomeOf(mesh, backend, tried, { oracle: expected, asApp: asApp(tried, oracle), saw });
-      });
-      rows.push({ mesh, case: tried, oracle: expected, outcomes });
-    }
+  const present = BACKENDS.filter((backend) => backends.includes(backend) && !bed.absent.has(backend));
+  const both = families.filter((family) => mesh.families.includes(family));
+  const oracle = await runFamilies(bed, 'oracle', both);
+  const seen = new Map<Backend, [Case, Seen][]>();
+  let hits: number | null = null;
+  for (const backend of present) {
+    if (backend === 'withdrawn') await bed.withdrawBeside();
+    if (backend === 'beside') hits = await hitsOfPod(bed, both);
+    seen.set(backend, await runFamilies(bed, backend, both));
   }
-  return { mesh, rows, absent: bed.absent };
+  const rows = oracle.map(([tried, expected], index) => {
+    const outcomes = present.map((backend) => {
+      const saw = seen.get(backend)?.[index]?.[1];
+      if (saw === undefined) throw new Error(`${backend} did not run "${tried.to}"`);
+      return outcomeOf(mesh, backend, tried, { oracle: expected, asApp: asApp(tried, oracle), saw });
+    });
+    return { mesh, case: tried, oracle: expected, outcomes };
+  });
+  return { mesh, rows, absent: bed.absent, besideHits: hits };
 }
 
-async function runCases(bed: Bed, contender: Contender, family: Family): Promise<[Case, Seen][]> {
+/**
+ * What the mesh's REDIRECT rules still take of connections that the pod itself opens. Not counted: an impersonator's own
+ * calls to the pod, which eBPF passes as an application's and the rules take by its user.
+ */
+async function hitsOfPod(bed: Bed, families: readonly Family[]): Promise<number> {
+  const before = await bed.ruleHits('beside');
+  for (const family of families) await runCases(bed, 'beside', family, ({ who }) => BELIEVED.includes(who));
+  return (await bed.ruleHits('beside')) - before;
+}
+
+async function runFamilies(
+  bed: Bed,
+  contender: Contender,
+  families: readonly Family[],
+): Promise<[Case, Seen][]> {
+  const results: [Case, Seen][] = [];
+  for (const family of families) results.push(...(await runCases(bed, contender, family)));
+  return results;
+}
+
+async function runCases(
+  bed: Bed,
+  contender: Contender,
+  family: Family,
+  wanted: (tried: Case) => boolean = () => true,
+): Promise<[Case, Seen][]> {
   const pod = bed.address(contender, family);
-  const cases = casesOf(bed.mesh, family, { pod, outside: bed.address('outside', family) });
+  const hosts = { pod, outside: bed.address('outside', family) };
+  const cases = casesOf(bed.mesh, family, hosts).filter(wanted);
   const results: [Case, Seen][] = [];
   const queue = [...cases.entries()];
   const work = async (): Promise<void> => {

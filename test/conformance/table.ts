@@ -65,7 +65,7 @@ export function failures(outcomes: readonly Outcome[]): string[] {
 export function countLines(counts: readonly Count[]): string {
   return counts
     .map(({ mesh, backend, same, known, failed, absent }) => {
-      const head = `${mesh.padEnd(15)} ${backend.padEnd(8)}`;
+      const head = `${mesh.padEnd(15)} ${backend.padEnd(9)}`;
       return absent === null
         ? `${head} ${same} same, ${known} different by choice, ${failed} failed`
         : `${head} not run: ${absent}`;
@@ -112,6 +112,9 @@ const INTRODUCTION = [
   '',
   '    npm run test:conformance -- --mesh all --markdown > docs/conformance.md',
   '',
+  "`beside` is a pod in which an init container has put the rules of the mesh before eBPF takes over; no packet of the pod's own",
+  'connections may then meet a REDIRECT rule that takes it (counted by the rules). `withdrawn` is the same pod after eBPF left it.',
+  '',
   '`kuma-no-dns` and `consul-no-users` leave out the settings that the eBPF programs cannot follow.',
   '',
 ];
@@ -156,5 +159,5 @@ function knownRow(entry: Difference, index: number, matrices: readonly Matrix[])
     .filter(({ outcomes }) =>
       outcomes.some(({ differences }) => differences.some(({ known }) => known === entry)),
     ).length;
-  return `| ${index + 1} | ${entry.backend} | ${count} | ${entry.fields.join(', ')} | ${entry.reason} |`;
+  return `| ${index + 1} | ${entry.backends.join(', ')} | ${count} | ${entry.fields.join(', ')} | ${entry.reason} |`;
 }
