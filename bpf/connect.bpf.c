@@ -4,11 +4,12 @@
  * getpeername() keeps telling the application the destination it asked for. To the
  * sidecar getsockname() tells what REDIRECT would have made its own address.
  *
- * The target is the pod's own address, not 127.0.0.1: a socket bound to a device
- * or an address still connects, and getsockname() shows the pod's address. Where the
- * sidecar listens on localhost alone, the source is bound to the pod's address instead;
- * so too where rules that an init container left in the pod would redirect what goes
- * to the pod's address once more. Every mesh's rules leave 127.0.0.1 alone.
+ * The target is an address of lo, other for other destinations; the socket's source is
+ * bound to the pod's address, which getsockname() shows. A socket that is bound already,
+ * to a device or a port, goes to the pod's own address, which it reaches as it is. Where
+ * the sidecar listens on localhost alone, the target is 127.0.0.1; so too where rules
+ * that an init container left in the pod would redirect it once more: every mesh's rules
+ * leave 127.0.0.1 alone.
  */
 #include "shunt.h"
 #include "sockaddr.h"
@@ -30,6 +31,7 @@ struct attempt {
 	struct endpoint dst;
 	struct addr saddr;
 	bool unbound; /* no source until the kernel chooses one */
+	bool unheld; /* nor bound to a port or a device, so any source may be given to it */
 };
 
 /* Where to: written back by the family's own program. */
@@ -37,7 +39,7 @@ struct target {
 	struct addr addr;
 	__u16 port; /* host order; 0 = leave the call as it is */
 	bool bind; /* give the socket this source, which it would not choose itself */
-	struct addr source;
+	struct addr source; /* unspecified = take back the one that it was given */
 };
 
 static __always_inline bool is_sidecar_cgroup(const struct pod *pod)
@@ -58,7 +60,23 @@ static __always_inline void forget_earlier(struct bpf_sock *sk)
 	struct conn *conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
 
 	if (conn)
-		conn->flags = 0;
+		conn->flags &= CONN_BOUND;
+}
+
+/* Has a source from an earlier connect, which the kernel takes for bound from then on. */
+static __always_inline bool was_bound(struct bpf_sock *sk)
+{
+	struct conn *conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
+
+	return conn && (conn->flags & CONN_BOUND) && !sk->src_port;
+}
+
+static __always_inline void mark_bound(struct bpf_sock *sk)
+{
+	struct conn *conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
+
+	if (conn)
+		conn->flags |= CONN_BOUND;
 }
 
 static __always_inline struct conn *remember(struct bpf_sock *sk, const struct attempt *a,
@@ -68,6 +86,7 @@ static __always_inline struct conn *remember(struct bpf_sock *sk, const struct a
 
 	if (!conn)
 		return 0;
+	flags |= conn->flags & CONN_BOUND;
 	__builtin_memset(conn, 0, sizeof(*conn));
 	conn->orig = a->dst;
 	conn->netns = a->netns;
@@ -97,6 +116,20 @@ static __always_inline void offer_sidecar(struct bpf_sock *sk, const struct atte
 		flags |= CONN_CROSS_NETNS;
 	}
 	remember(sk, a, flags);
+}
+
+/*
+ * One of 127.64.0.0/10 for each destination. At one address for all of them, a pod would
+ * run out of ports after 28,000 connections a minute; and ports that wait for a loopback
+ * address are used again after a second (tcp_tw_reuse=2, the kernel's default).
+ */
+static __always_inline __u32 loopback_for(const struct endpoint *dst)
+{
+	__u32 hash = addr_words(&dst->addr).w[3] * 0x9e3779b1 ^ dst->port * 0x85ebca6b;
+
+	hash = (hash ^ hash >> 15) * 0x2c1b3c6d;
+	hash ^= hash >> 12;
+	return bpf_htonl(0x7f400000 | (hash & 0x3fffff));
 }
 
 /* The address at which the verdict's port takes connections of the destination's family. */
@@ -135,6 +168,8 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 		at = bpf_map_lookup_elem(&shunt_targets, &key);
 		if (at)
 			to->addr = at->addr;
+		else if (!on_lo && !again && is4 && a->unheld)
+			addr_set4(&to->addr, loopback_for(&a->dst));
 		else if (!on_lo && !again)
 			to->addr = is4 ? pod->ip4 : pod->ip6;
 		break;
@@ -189,6 +224,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		return ALLOW;
 	}
 	a->unbound = src & ADDR_ANY;
+	a->unheld &= a->unbound;
 	/* The kernel's own choices, which come after this hook and before the rules. */
 	if ((dst & ADDR_ANY) && (dst & ADDR_IP4) && !(src & ADDR_ANY))
 		a->dst.addr = a->saddr;
@@ -261,20 +297,23 @@ int shunt_connect4(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	a.netns = bpf_get_netns_cookie(ctx);
 	a.cookie = bpf_get_socket_cookie(ctx);
+	a.unheld = !sk->bound_dev_if && !sk->src_port;
+	to.bind = was_bound(sk);
 	a.dst.family = AF_INET;
 	a.dst.port = ctx->user_port;
 	addr_set4(&a.dst.addr, ctx->user_ip4);
-	addr_set4(&a.saddr, sk->src_ip4);
+	addr_set4(&a.saddr, to.bind ? 0 : sk->src_ip4);
 
 	verdict = outbound(sk, &a, &to);
-	if (verdict == ALLOW && to.port) {
-		if (to.bind) {
-			struct sockaddr4 source = { .family = AF_INET };
+	if (verdict == ALLOW && to.bind) {
+		struct sockaddr4 source = { .family = AF_INET };
 
-			/* A socket that is bound to a port alone keeps its source. */
-			source.ip = addr_words(&to.source).w[3];
-			bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source));
-		}
+		/* A socket that is bound to a port alone keeps its source. */
+		source.ip = addr_words(&to.source).w[3];
+		if (!bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)))
+			mark_bound(sk);
+	}
+	if (verdict == ALLOW && to.port) {
 		ctx->user_ip4 = addr_words(&to.addr).w[3];
 		ctx->user_port = bpf_htons(to.port);
 	}
@@ -294,20 +333,24 @@ int shunt_connect6(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	a.netns = bpf_get_netns_cookie(ctx);
 	a.cookie = bpf_get_socket_cookie(ctx);
+	a.unheld = !sk->bound_dev_if && !sk->src_port;
+	to.bind = was_bound(sk);
 	a.dst.port = ctx->user_port;
 	addr_set(&a.dst.addr, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
 		 ctx->user_ip6[3]);
 	a.dst.family = addr_is4(&a.dst.addr) ? AF_INET : AF_INET6;
-	addr_set(&a.saddr, sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
+	if (!to.bind)
+		addr_set(&a.saddr, sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
 
 	verdict = outbound(sk, &a, &to);
-	if (verdict == ALLOW && to.port) {
-		if (to.bind) {
-			struct sockaddr6 source = { .family = AF_INET6 };
+	if (verdict == ALLOW && to.bind) {
+		struct sockaddr6 source = { .family = AF_INET6 };
 
-			source.addr = to.source;
-			bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source));
-		}
+		source.addr = to.source;
+		if (!bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)))
+			mark_bound(sk);
+	}
+	if (verdict == ALLOW && to.port) {
 		w = addr_words(&to.addr);
 		ctx->user_ip6[0] = w.w[0];
 		ctx->user_ip6[1] = w.w[1];
@@ -381,12 +424,25 @@ static __always_inline __s32 redirected_server(struct bpf_sock *sk, bool *localh
 	return role && role->port ? role->port : -1;
 }
 
+/* Without a peer (not merely closed), when the kernel forgets a source that it chose itself. */
+static __always_inline bool looks_unbound(struct bpf_sock *sk)
+{
+	struct conn *conn;
+
+	if (!sk || sk->state != BPF_TCP_CLOSE || sk->dst_port)
+		return false;
+	conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
+	return conn && (conn->flags & CONN_BOUND);
+}
+
 SEC("cgroup/getsockname4")
 int shunt_sockname4(struct bpf_sock_addr *ctx)
 {
 	bool localhost;
 	__s32 port = redirected_server(ctx->sk, &localhost);
 
+	if (looks_unbound(ctx->sk))
+		ctx->user_ip4 = 0;
 	if (port < 0)
 		return ALLOW;
 	if (localhost)
@@ -401,6 +457,12 @@ int shunt_sockname6(struct bpf_sock_addr *ctx)
 	bool localhost;
 	__s32 port = redirected_server(ctx->sk, &localhost);
 
+	if (looks_unbound(ctx->sk)) {
+		ctx->user_ip6[0] = 0;
+		ctx->user_ip6[1] = 0;
+		ctx->user_ip6[2] = 0;
+		ctx->user_ip6[3] = 0;
+	}
 	if (port < 0)
 		return ALLOW;
 	if (localhost) {

@@ -181,6 +181,7 @@ enum conn_flags {
 	CONN_CROSS_NETNS = 1 << 7, /* recorded under netns 0 */
 	CONN_PROMOTED = 1 << 8, /* in the sockhash */
 	CONN_TO_POD = 1 << 9, /* sent to the pod's address with its port, not to the sidecar */
+	CONN_BOUND = 1 << 10, /* its source was given to it here: it is to look unbound */
 };
 
 struct pair {

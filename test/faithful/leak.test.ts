@@ -22,7 +22,7 @@ const RETURN_MS = 60_000;
 
 /**
  * How connections end, and what part of the whole ends so. In `whole` the sidecar closes first, so that the client's
- * port does not wait for a minute: all captured connections of a pod share one destination, and so one range of ports.
+ * port does not wait for a minute: connections to one destination share one range of ports.
  */
 const WAYS = [
   { how: 'whole', share: 0.45, error: 'none' },

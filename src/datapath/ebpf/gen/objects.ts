@@ -52,6 +52,7 @@ export const ConnFlags = {
   CONN_CROSS_NETNS: 0x80,
   CONN_PROMOTED: 0x100,
   CONN_TO_POD: 0x200,
+  CONN_BOUND: 0x400,
 } as const;
 export type ConnFlags = number;
 
