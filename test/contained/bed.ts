@@ -161,9 +161,15 @@ export class ContainedBed implements AsyncDisposable {
     return this.#cgroup.add('pods', 'pod', name);
   }
 
-  /** A process of a container connects out of the pod, or within it. */
-  async connect(from: Container, host = this.outside.ip4, port = APP_PORT): Promise<Seen> {
-    const cgroup = join(this.container(from), 'cgroup.procs');
+  /** Enrolls the pod anew, with or without its sidecar's cgroup. */
+  async enroll(cgroupKnown: boolean): Promise<void> {
+    const sidecarCgroup = cgroupKnown ? this.workload.sidecarCgroup : null;
+    await this.datapath.enroll({ ...this.workload, sidecarCgroup });
+  }
+
+  /** A process of a container, or of a cgroup below it, connects out of the pod or within it. */
+  async connect(from: Container, host = this.outside.ip4, port = APP_PORT, below = ''): Promise<Seen> {
+    const cgroup = join(this.container(from), below, 'cgroup.procs');
     return await this.#connector.connect({ ...CONTAINERS[from], cgroup, source: null, host, port });
   }
 
