@@ -89,6 +89,11 @@ int shunt_inbound(struct bpf_sk_lookup *ctx)
 			count(netns, COUNTER_INBOUND_PASSED);
 		return SK_PASS;
 	}
+	/* Chosen by another program of this namespace, which ran before: that stands, and is told of. */
+	if (ctx->sk) {
+		count(netns, COUNTER_INBOUND_PASSED);
+		return SK_PASS;
+	}
 	/* A dual-stack listener is an IPv6 socket that takes IPv4 as well. */
 	if (steer(ctx, family) || (family == AF_INET && steer(ctx, AF_INET6))) {
 		count(netns, COUNTER_INBOUND_STEERED);

@@ -5,11 +5,13 @@ import type { Logger } from 'pino';
 import type { Datapath, DatapathEvent } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import { RepeatLimiter } from '../observe/log.ts';
+import { containerDirectories } from '../pod/cgroup.ts';
 import { type Snapshot, watchPodFiles } from '../pod/files.ts';
 import { nodeNameservers } from '../pod/nameservers.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
 import { type BackendOptions, startBackend } from './backend.ts';
+import { ContainerWatch } from './container_watch.ts';
 import { labelOf } from './desire.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
@@ -56,7 +58,19 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     () => ({ settings: settings.settings, nameservers: nodeNameservers }),
   );
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
+  let pending = false;
+  using containers = new ContainerWatch(() => {
+    if (pending || ended.aborted) return;
+    pending = true;
+    setImmediate(() => {
+      pending = false;
+      if (ended.aborted) return;
+      reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    });
+  });
   const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
+    // Before the pass looks for cgroups, so that none comes between.
+    containers.set((snapshot ?? reconciler.snapshot).pods.flatMap(({ pod }) => containerDirectories(pod)));
     const report = await reconciler.reconcile(snapshot);
     Object.assign(drift, report, { checkedAt: new Date().toISOString() });
     return report;

@@ -35,6 +35,8 @@ export interface PodReport {
   backend: 'ebpf' | 'iptables' | null;
   /** Why that one, for people. */
   backendReason: string | null;
+  /** What others have put there that decides on its connections too, a sentence each. */
+  others: string[];
   ip4: string | null;
   ip6: string | null;
   netns: { path: string; cookie: string } | null;

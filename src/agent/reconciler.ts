@@ -19,6 +19,7 @@ interface Entry {
   held: Workload | null;
   /** Why the pod has the backend it has, or was to have; null before it was chosen. */
   backendReason: string | null;
+  others: readonly string[];
   error: ShuntError | null;
 }
 
@@ -106,7 +107,7 @@ export class Reconciler {
           'pod left alone',
         );
       }
-      return { desire, held: null, backendReason: null, error: null };
+      return { desire, held: null, backendReason: null, others: [], error: null };
     }
     if (desire.kind === 'failed') return this.#failed(desire, held, desire.error, earlier);
     const { workload } = desire;
@@ -122,7 +123,9 @@ export class Reconciler {
       backend = podBackend(this.#backends, workload, desire.backend);
       this.#tellBackend(workload, backend, earlier);
       await this.#enroll(workload, held, desire, backend, earlier, report);
-      return { desire, held: workload, backendReason: backend.reason, error: null };
+      const others = backend.datapath.others(workload);
+      this.#tellOthers(workload, others, earlier);
+      return { desire, held: workload, backendReason: backend.reason, others, error: null };
     } catch (error) {
       if (!(error instanceof ShuntError)) throw error;
       // An adopted pod that could not be taken over is still in force.
@@ -138,6 +141,12 @@ export class Reconciler {
     if (same && earlier === null) return;
     const pod = labelOf(workload);
     this.#log.info({ event: 'pod-backend', pod, backend: datapath.backend, reason }, 'backend of the pod');
+  }
+
+  /** Said once, and again when it changes. */
+  #tellOthers(workload: Workload, others: readonly string[], earlier: Entry | null): void {
+    if (others.length === 0 || earlier?.others.join() === others.join()) return;
+    this.#log.warn({ event: 'others', pod: labelOf(workload), others }, 'not alone in the pod');
   }
 
   async #enroll(
@@ -208,7 +217,7 @@ export class Reconciler {
         held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
       );
     }
-    return { desire, held, backendReason, error };
+    return { desire, held, backendReason, others: earlier?.others ?? [], error };
   }
 
   /**
@@ -282,6 +291,7 @@ function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
     mesh: held?.policy.mesh ?? null,
     backend: inKernel?.backend ?? null,
     backendReason: entry.backendReason,
+    others: [...entry.others],
     ip4: held?.ip4 ?? null,
     ip6: held?.ip6 ?? null,
     netns: held === null ? null : { path: held.netns.path, cookie: String(held.netns.cookie) },

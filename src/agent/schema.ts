@@ -94,6 +94,7 @@ export const PodsSchema = v.array(
     mesh: v.nullable(v.string()),
     backend: v.nullable(v.picklist(['ebpf', 'iptables'])),
     backendReason: v.nullable(v.string()),
+    others: v.array(v.string()),
     ip4: v.nullable(v.string()),
     ip6: v.nullable(v.string()),
     netns: v.nullable(v.looseObject({ path: v.string(), cookie: v.string() })),

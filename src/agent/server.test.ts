@@ -40,6 +40,7 @@ const POD: PodReport = {
   mesh: 'istio',
   backend: 'ebpf',
   backendReason: "the node's backend",
+  others: [],
   ip4: '10.0.0.2',
   ip6: null,
   netns: { path: '/run/netns/a', cookie: '18446744073709551615' },

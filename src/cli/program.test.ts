@@ -362,6 +362,7 @@ const NO_POD = {
   mesh: null,
   backend: null,
   backendReason: null,
+  others: [],
   ip4: null,
   ip6: null,
   netns: null,
@@ -380,6 +381,7 @@ const PODS: PodReport[] = [
     mesh: 'istio',
     backend: 'ebpf',
     backendReason: "the node's backend",
+    others: [],
     ip4: '10.0.0.2',
     ip6: 'fd00::2',
     netns: { path: '/run/netns/a', cookie: '18446744073709551615' },
@@ -412,6 +414,7 @@ const PODS: PodReport[] = [
     mesh: 'istio',
     backend: 'ebpf',
     backendReason: "the node's backend",
+    others: [],
     error: { code: 'SHUNT_E_NETNS_MISSING', message: '/run/netns/x: does not exist', fix: 'start the pod' },
   },
 ];

@@ -58,6 +58,8 @@ export interface Datapath extends Disposable {
   withdraw(cookie: bigint): Promise<void>;
   /** Differences between the workload and the kernel, one sentence each; empty when true. */
   drift(workload: Workload): Promise<string[]>;
+  /** What others have put beside the workload's enrolment that decides on its connections too, a sentence each. */
+  others(workload: Workload): string[];
   /** Repairs node-wide state (links, settings); one sentence for each thing repaired. */
   repair(): Promise<string[]>;
   /** True when the pod's connections are being decided. */

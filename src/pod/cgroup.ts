@@ -1,6 +1,6 @@
 /** The cgroup v2 directories of pods and their containers. */
 import { readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { ShuntError } from '../errors.ts';
 import { systemErrorCode } from './syscall.ts';
 import type { CgroupRef, PodObject } from './workload.ts';
@@ -87,6 +87,21 @@ export function containerCgroup(pod: PodObject, container: string): CgroupRef | 
   if (own !== undefined) return resolveCgroup(own);
   const pods = annotations[CGROUP_ANNOTATION];
   return pods === undefined ? null : findCgroup(join(resolveCgroup(pods).path, container));
+}
+
+/** Directories in which the cgroups of the pod's containers come and go, as far as its annotations name them. */
+export function containerDirectories(pod: PodObject): string[] {
+  const named = Object.entries(pod.metadata.annotations).flatMap(([name, path]) => {
+    if (name === CGROUP_ANNOTATION) return [path];
+    return name.startsWith(`${CGROUP_ANNOTATION}.`) ? [dirname(path)] : [];
+  });
+  if (named.every(isAbsolute)) return named;
+  // Here, and not always: a node that runs iptables may have no cgroup2.
+  const [mount] = parseCgroup2Mounts(readFileSync('/proc/self/mountinfo', 'utf8'));
+  return named.flatMap((path) => {
+    if (isAbsolute(path)) return [path];
+    return mount === undefined ? [] : [join(mount, path)];
+  });
 }
 
 /** Ids of the processes in the cgroup and below it, as seen from our PID namespace. */

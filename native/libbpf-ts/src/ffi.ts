@@ -106,6 +106,7 @@ const LIBBPF = {
   bpf_prog_test_run_opts: f('int', ['int', 'void *']),
   bpf_prog_attach: f('int', ['int', 'int', 'int', 'uint32_t']),
   bpf_prog_detach2: f('int', ['int', 'int', 'int']),
+  bpf_prog_query: f('int', ['int', 'int', 'uint32_t', 'void *', 'void *', 'void *']),
   bpf_link_create: f('int', ['int', 'int', 'int', 'void *']),
   bpf_link_update: f('int', ['int', 'int', 'void *']),
   bpf_link_detach: f('int', ['int']),

@@ -14,7 +14,7 @@ export { BpfError, errnoName, type MapMismatch, VerifierLog } from './errors.ts'
 export { type Features, features, type Support } from './features.ts';
 export { libbpfVersion, MINIMUM_LIBBPF, possibleCpuCount } from './ffi.ts';
 export type { LinkInfo, MapInfo, Named, ProgramInfo } from './info.ts';
-export { listLinks, listMaps, listPrograms } from './inspect.ts';
+export { attachedPrograms, listLinks, listMaps, listPrograms } from './inspect.ts';
 export { KernelObject, onBpffs } from './kernel_object.ts';
 export { attachSockmapProgram, detachSockmapProgram, Link } from './link.ts';
 export { LoadedObject } from './loaded_object.ts';

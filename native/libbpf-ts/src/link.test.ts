@@ -5,6 +5,7 @@ import { loadEverything } from '../test/loaded.ts';
 import { objectFile } from '../test/objects.ts';
 import { connectFrom, listen, makeCgroup, makeNetns, makePinDirectory } from '../test/place.ts';
 import { codec } from './codec.ts';
+import { attachedPrograms } from './inspect.ts';
 import { Link } from './link.ts';
 import { BpfMap } from './map.ts';
 import { defineObject } from './object.ts';
@@ -86,6 +87,20 @@ test('several links share one hook', async () => {
   using _two = Link.attachCgroup(object.programs.connect4, { cgroup: cgroup.path });
   await connectFrom(cgroup.path, server.port);
   assert.equal(object.maps.slots.get(0), 2n);
+});
+
+test('a hook tells the programs attached to it, in their order', async () => {
+  using cgroup = makeCgroup();
+  await using netns = await makeNetns();
+  using object = await loadEverything();
+  const { connect4, connect4_refuse, lookup } = object.programs;
+  assert.deepEqual(attachedPrograms(cgroup.path, 'cgroup_inet4_connect'), []);
+  using _one = Link.attachCgroup(connect4, { cgroup: cgroup.path });
+  using _two = Link.attachCgroup(connect4_refuse, { cgroup: cgroup.path });
+  assert.deepEqual(attachedPrograms(cgroup.path, 'cgroup_inet4_connect'), [connect4.id, connect4_refuse.id]);
+  using _three = Link.attachNetns(lookup, { netns: netns.path });
+  assert.deepEqual(attachedPrograms(netns.path, 'sk_lookup'), [lookup.id]);
+  assert.throws(() => attachedPrograms('/nowhere', 'sk_lookup'), { code: 'ENOENT' });
 });
 
 test('sockops and getsockopt programs attach to a cgroup by the type of their section', async () => {

@@ -163,6 +163,15 @@ export class EbpfDatapath implements Datapath {
     return found;
   }
 
+  others({ netns }: Workload): string[] {
+    return this.#inbound
+      .others(netns)
+      .map(
+        (name) =>
+          `program ${name} steers inbound connections as well; where it chooses a socket, that stands`,
+      );
+  }
+
   async repair(): Promise<string[]> {
     return [...this.#attachments.repair(), ...this.#sweep()];
   }

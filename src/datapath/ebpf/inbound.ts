@@ -1,6 +1,6 @@
 /** Inbound steering: one sk_lookup instance per pod, attached to its network namespace and pinned. */
 import { existsSync } from 'node:fs';
-import { Link } from 'libbpf-ts';
+import { attachedPrograms, BpfError, Link, Program } from 'libbpf-ts';
 import type { NetnsRef } from '../../pod/workload.ts';
 import { isAttached } from './attachments.ts';
 import { operationError } from './failure.ts';
@@ -55,6 +55,23 @@ export class Inbound implements Disposable {
     return isAttached(link);
   }
 
+  /**
+   * Programs of others at the same hook, `name (id)`. All of them run, in the order in which they were attached, and the
+   * last that chooses a socket has its way.
+   */
+  others({ cookie, path }: NetnsRef): string[] {
+    const own = this.#instances.get(cookie)?.link.info().programId;
+    try {
+      return attachedPrograms(path, 'sk_lookup')
+        .filter((id) => id !== own)
+        .map((id) => `${programName(id)} (${id})`);
+    } catch (error) {
+      // The namespace ended meanwhile.
+      if (error instanceof BpfError && error.code === 'ENOENT') return [];
+      throw error;
+    }
+  }
+
   /** Detaches and unpins. Idempotent. */
   remove(cookie: bigint): void {
     this.#pins.removePod(cookie);
@@ -97,5 +114,15 @@ export class Inbound implements Disposable {
     this.#instances.delete(cookie);
     instance.link.close();
     instance.object[Symbol.dispose]();
+  }
+}
+
+function programName(id: number): string {
+  try {
+    using program = Program.fromId(id);
+    return program.name;
+  } catch (error) {
+    if (error instanceof BpfError && error.code === 'ENOENT') return 'gone';
+    throw error;
   }
 }

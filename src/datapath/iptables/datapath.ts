@@ -118,6 +118,10 @@ export class IptablesDatapath implements Datapath {
   }
 
   /** There is nothing of ours outside the pods. */
+  others(): string[] {
+    return [];
+  }
+
   async repair(): Promise<string[]> {
     return [];
   }
