@@ -7,7 +7,17 @@ import { join } from 'node:path';
 import { BpfError, BpfMap, codec, openPinnedMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { loadError } from './failure.ts';
-import { accelerate, connect, dns, inbound, listen, MetaCodec, sockops, sockopt } from './gen/objects.ts';
+import {
+  accelerate,
+  connect,
+  dns,
+  inbound,
+  listen,
+  MetaCodec,
+  sockops,
+  sockopsBtf,
+  sockopt,
+} from './gen/objects.ts';
 import type { Pins } from './pins.ts';
 
 /** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */
@@ -62,6 +72,7 @@ type Definition =
   | typeof dns
   | typeof listen
   | typeof sockops
+  | typeof sockopsBtf
   | typeof sockopt
   | typeof inbound
   | typeof accelerate;
@@ -76,7 +87,7 @@ export interface NodeObjects extends Disposable {
   connect: Loaded<typeof connect>;
   dns: Loaded<typeof dns>;
   listen: Loaded<typeof listen>;
-  sockops: Loaded<typeof sockops>;
+  sockops: Loaded<typeof sockops> | Loaded<typeof sockopsBtf>;
   sockopt: Loaded<typeof sockopt>;
 }
 
@@ -106,7 +117,7 @@ export class Objects {
         connect: stack.use(await this.#load(connect, 'connect')),
         dns: stack.use(await this.#load(dns, 'dns')),
         listen: stack.use(await this.#load(listen, 'listen')),
-        sockops: stack.use(await this.#load(sockops, 'sockops')),
+        sockops: stack.use(await this.#loadSockops()),
         sockopt: stack.use(await this.#load(sockopt, 'sockopt')),
       };
       const kept = stack.move();
@@ -114,6 +125,20 @@ export class Objects {
     } catch (error) {
       for (const name of this.#pins.mapNames()) if (!before.has(name)) unlinkSync(this.#pins.map(name));
       throw error;
+    }
+  }
+
+  /** Before Linux 5.15 sockops cannot ask for a namespace's cookie: another build of the program reads it through BTF. */
+  async #loadSockops(): Promise<NodeObjects['sockops']> {
+    try {
+      return await this.#load(sockops, 'sockops');
+    } catch (error) {
+      if (!isRejected(error)) throw error;
+      try {
+        return await this.#load(sockopsBtf, 'sockops_btf');
+      } catch {
+        throw error;
+      }
     }
   }
 
@@ -156,6 +181,10 @@ export class Objects {
       map.pinPath = path;
     }
   }
+}
+
+function isRejected(error: unknown): boolean {
+  return error instanceof ShuntError && error.code === 'SHUNT_E_LOAD';
 }
 
 /** A pinned map keeps its size until `shunt cleanup`: its entries are in force. */
