@@ -150,7 +150,7 @@ export const ERRORS = {
   },
   SHUNT_E_NETNS_COOKIE: {
     what: 'the kernel does not give the cookie of a network namespace',
-    fix: 'use Linux 5.14 or newer for the eBPF backend, or start the agent with --backend iptables',
+    fix: 'give the agent nsenter and leave to make cgroups, use Linux 5.14 or newer, or start it with --backend iptables',
   },
   SHUNT_E_NETNS_HOST: {
     what: "this is the host's network namespace, which is never enrolled",

@@ -10,6 +10,27 @@ import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
 import { enterNetns, isNetnsFile, netnsCookie, systemErrorCode } from './syscall.ts';
 import type { NetnsRef } from './workload.ts';
 
+/** Finds a namespace's cookie where the kernel has no SO_NETNS_COOKIE (before Linux 5.14). */
+export type FindCookie = (path: string) => bigint;
+let findCookie: FindCookie | null = null;
+
+/** Has cookies found in another way while the result lives: the pod's key in the kernel is the data plane's to ask for. */
+export function findCookiesBy(find: FindCookie): Disposable {
+  const before = findCookie;
+  findCookie = find;
+  return {
+    [Symbol.dispose]() {
+      findCookie = before;
+    },
+  };
+}
+
+/** Whether the kernel tells namespaces' cookies of its own (since Linux 5.14). */
+export function hasCookies(): boolean {
+  using socket = descriptor(openNetlink(NETLINK_ROUTE));
+  return cookieOf(socket.fd, OWN_NETNS) !== null;
+}
+
 const OWN_NETNS = '/proc/thread-self/ns/net';
 /** Namespaces that hold no pod: the init process's and our own. */
 const HOST_NETNS = ['/proc/1/ns/net', '/proc/self/ns/net'];
@@ -27,7 +48,7 @@ export function resolveNetns(path: string): NetnsRef {
   return {
     path,
     inode: namespace.stat.ino,
-    cookie: cookieOf(socket.fd, path) ?? namespace.stat.ino,
+    cookie: cookieOf(socket.fd, path) ?? findCookie?.(path) ?? namespace.stat.ino,
     addresses: interfaceAddresses(socket.fd),
   };
 }

@@ -14,6 +14,8 @@ const SOL_SOCKET = 1;
 const SO_NETNS_COOKIE = 71;
 /** Linux 4.12. */
 const SO_COOKIE = 57;
+/** Linux 4.10: the network namespace of a socket. */
+const SIOCGSKNS = 0x894c;
 const SOCK_CLOEXEC = 0o2000000;
 /** The same numbers on every architecture whose calls were added after the table was unified (Linux 5.0). */
 const SYS_PIDFD_OPEN = 434;
@@ -66,6 +68,11 @@ export function enterNetns(fd: number): void {
 /** True when `fd` is an open network namespace; false for any other file. */
 export function isNetnsFile(fd: number): boolean {
   return calls().ioctl(fd, NS_GET_NSTYPE) === CLONE_NEWNET;
+}
+
+/** A descriptor, close-on-exec, of the network namespace that a socket belongs to. Needs CAP_NET_ADMIN there. */
+export function socketNetns(socketFd: number): number {
+  return check(calls().ioctl(socketFd, SIOCGSKNS), 'ioctl');
 }
 
 /** SO_NETNS_COOKIE of a socket: its network namespace, unique on this boot. Throws ENOPROTOOPT before Linux 5.14. */

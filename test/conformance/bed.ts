@@ -200,8 +200,7 @@ export class Bed implements AsyncDisposable {
   }
 
   async #enrollEbpf(): Promise<void> {
-    const workload = this.#workload('ebpf');
-    const reasons = unenforceable(workload.policy);
+    const reasons = unenforceable(policyOf(this.mesh));
     if (reasons.length > 0) {
       this.absent.set('ebpf', reasons.join('; '));
       return;
@@ -215,7 +214,7 @@ export class Bed implements AsyncDisposable {
         acceleration: false,
       }),
     );
-    await datapath.enroll(workload);
+    await datapath.enroll(this.#workload('ebpf'));
   }
 
   #workload(contender: Contender): Workload {

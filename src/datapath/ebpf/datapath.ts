@@ -1,12 +1,14 @@
 /** The eBPF backend: what is true of a workload is in maps, and the programs take the decisions. */
 import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
+import { hasCookies } from '../../pod/netns.ts';
 import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
 import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, MapFill } from '../interface.ts';
 import { Accelerator } from './accelerator.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
+import { CookieFinder } from './cookie_finder.ts';
 import { readCounters } from './counters.ts';
 import { unenforceable } from './enforceable.ts';
 import { readEvents } from './events.ts';
@@ -49,6 +51,7 @@ export class EbpfDatapath implements Datapath {
   readonly #policies: PolicyStore;
   readonly #listeners: ListenerSlots;
   readonly #accelerator: Accelerator;
+  readonly #cookies: CookieFinder | null;
   readonly #ring: RingBuffer<Event>;
 
   private constructor(parts: {
@@ -57,6 +60,7 @@ export class EbpfDatapath implements Datapath {
     attachments: Attachments;
     inbound: Inbound;
     accelerator: Accelerator;
+    cookies: CookieFinder | null;
   }) {
     const { objects } = parts;
     this.#pins = parts.pins;
@@ -64,6 +68,7 @@ export class EbpfDatapath implements Datapath {
     this.#attachments = parts.attachments;
     this.#inbound = parts.inbound;
     this.#accelerator = parts.accelerator;
+    this.#cookies = parts.cookies;
     this.#policies = new PolicyStore({
       policies: objects.connect.maps.shunt_policies,
       ports: objects.connect.maps.shunt_ports,
@@ -92,6 +97,7 @@ export class EbpfDatapath implements Datapath {
     checkLayout(pins);
     const loader = new Objects(options.objectDirectory, pins, { ...DEFAULT_SIZES, ...options.sizes });
     using stack = new DisposableStack();
+    const cookies = hasCookies() ? null : stack.use(new CookieFinder(await loader.loadCookie()));
     const objects = stack.use(await loader.loadNode());
     const attachments = stack.use(new Attachments(pins, cgroup, objects));
     attachments.attachAll();
@@ -106,14 +112,14 @@ export class EbpfDatapath implements Datapath {
     const accelerator = stack.use(
       await Accelerator.start(objects.connect.maps.shunt_settings, loader, options.acceleration),
     );
-    const datapath = new EbpfDatapath({ pins, objects, attachments, inbound, accelerator });
+    const datapath = new EbpfDatapath({ pins, objects, attachments, inbound, accelerator, cookies });
     stack.move();
     return datapath;
   }
 
   async enroll(workload: Workload): Promise<void> {
     const { cookie, inode, path } = workload.netns;
-    // Before Linux 5.14: the programs would compare with a cookie that the kernel does not tell us.
+    // Found while no finder was at work: the programs would compare with another cookie.
     if (cookie === inode) throw new ShuntError('SHUNT_E_NETNS_COOKIE', undefined, { target: path });
     refuseUnenforceable(workload);
     const maps = this.#objects.connect.maps;
@@ -242,6 +248,7 @@ export class EbpfDatapath implements Datapath {
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
     this.#accelerator[Symbol.dispose]();
+    this.#cookies?.[Symbol.dispose]();
     this.#inbound[Symbol.dispose]();
     this.#attachments[Symbol.dispose]();
     this.#objects[Symbol.dispose]();

@@ -10,6 +10,7 @@ import { loadError } from './failure.ts';
 import {
   accelerate,
   connect,
+  cookie,
   dns,
   inbound,
   listen,
@@ -48,6 +49,9 @@ const LISTENERS_PER_POD = 32;
 const ADDRESSES_PER_POD = 16;
 const FAMILIES = 2;
 
+/** Maps that live and end with the agent. */
+const PRIVATE: ReadonlySet<string> = new Set(['shunt_cookie']);
+
 function capacities(sizes: Sizes): Record<string, number> {
   return {
     shunt_pods: sizes.pods,
@@ -75,11 +79,13 @@ type Definition =
   | typeof sockopsBtf
   | typeof sockopt
   | typeof inbound
-  | typeof accelerate;
+  | typeof accelerate
+  | typeof cookie;
 type Opened<D extends Definition> = ReturnType<D['open']>;
 type Loaded<D extends Definition> = Awaited<ReturnType<Opened<D>['load']>>;
 
 export type InboundObject = Loaded<typeof inbound>;
+export type CookieObject = Loaded<typeof cookie>;
 export type AccelerateObject = Loaded<typeof accelerate>;
 
 /** Every object that is loaded once for the node. */
@@ -146,6 +152,11 @@ export class Objects {
     return this.#load(accelerate, 'accelerate');
   }
 
+  /** What tells namespaces' cookies on kernels that do not; nothing of it is pinned. */
+  loadCookie(): Promise<CookieObject> {
+    return this.#load(cookie, 'cookie');
+  }
+
   /** One pod's instance of the inbound program. */
   loadInbound(cookie: bigint): Promise<InboundObject> {
     return this.#load(inbound, 'inbound', (open) => {
@@ -173,7 +184,7 @@ export class Objects {
   #placeMaps(maps: Record<string, { maxEntries: number; pinPath: string | undefined }>): void {
     const wanted = capacities(this.#sizes);
     for (const [name, map] of Object.entries(maps)) {
-      if (name.startsWith('.')) continue;
+      if (name.startsWith('.') || PRIVATE.has(name)) continue;
       const path = this.#pins.map(name);
       const capacity = pinnedCapacity(path) ?? wanted[name];
       // 0: socket storage, which lives in the sockets.

@@ -1,4 +1,4 @@
-// Written by `libbpf-ts gen` from accelerate.bpf.o, connect.bpf.o, dns.bpf.o, inbound.bpf.o, listen.bpf.o, sockops.bpf.o, sockops_btf.bpf.o, sockopt.bpf.o. Do not edit: change the C types and run it again.
+// Written by `libbpf-ts gen` from accelerate.bpf.o, connect.bpf.o, cookie.bpf.o, dns.bpf.o, inbound.bpf.o, listen.bpf.o, sockops.bpf.o, sockops_btf.bpf.o, sockopt.bpf.o. Do not edit: change the C types and run it again.
 
 import { type Codec, codec, defineObject } from 'libbpf-ts';
 
@@ -846,6 +846,20 @@ export const connect = defineObject({
     shunt_peername6: { section: 'cgroup/getpeername6' },
     shunt_sockname4: { section: 'cgroup/getsockname4' },
     shunt_sockname6: { section: 'cgroup/getsockname6' },
+  },
+});
+
+export const cookie = defineObject({
+  name: 'cookie',
+  maps: {
+    shunt_cookie: {
+      type: 'array',
+      key: codec.u32,
+      value: codec.u64,
+    },
+  },
+  programs: {
+    shunt_see_cookie: { section: 'cgroup/sock_create' },
   },
 });
 
