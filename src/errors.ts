@@ -204,6 +204,10 @@ export const ERRORS = {
     what: 'the kernel rejected an eBPF program',
     fix: 'run `shunt doctor`; the verifier log is in the log line, report it with the kernel version',
   },
+  SHUNT_E_ATTACH: {
+    what: 'the kernel does not attach an eBPF program to a cgroup',
+    fix: 'run `shunt doctor`; bpf_link came with Linux 5.7, and --backend auto takes iptables without it',
+  },
   SHUNT_E_OBJECT_MISSING: {
     what: 'a compiled eBPF object is missing',
     fix: 'build it with `npm run build`, or start the agent with --compile',

@@ -7,7 +7,7 @@ import { isAbsolute } from 'node:path';
 import { ShuntError } from '../errors.ts';
 import { interfaceAddresses } from './interface_address.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
-import { enterNetns, isNetnsFile, netnsCookie, systemErrorCode } from './syscall.ts';
+import { enterNetns, isNetnsFile, netnsCookie, systemErrorCode, unshareNetns } from './syscall.ts';
 import type { NetnsRef } from './workload.ts';
 
 /** Finds a namespace's cookie where the kernel has no SO_NETNS_COOKIE (before Linux 5.14). */
@@ -63,6 +63,17 @@ export function resolveNetns(path: string): NetnsRef {
 export function inNetns<T>(path: string, work: () => T extends PromiseLike<unknown> ? never : T): T {
   using namespace = openNetns(path);
   return runInside(namespace.fd, path, work);
+}
+
+/** A namespace that nobody else knows; it ends when the descriptor is closed. */
+export function newNetns(): Disposable & { fd: number } {
+  using home = descriptor(openSync(OWN_NETNS, constants.O_RDONLY));
+  unshareNetns();
+  try {
+    return descriptor(openSync(OWN_NETNS, constants.O_RDONLY));
+  } finally {
+    goHome(home.fd, 'a new one');
+  }
 }
 
 /** Inode of the namespace at a path, or null when it cannot be read: a cheap test of whether it is still the same. */

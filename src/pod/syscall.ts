@@ -26,6 +26,7 @@ export const LITTLE_ENDIAN = endianness() === 'LE';
 interface Calls {
   socket(domain: number, type: number, protocol: number): number;
   setns(fd: number, type: number): number;
+  unshare(flags: number): number;
   getsockopt(fd: number, level: number, option: number, value: Uint8Array, length: Uint32Array): number;
   ioctl(fd: number, request: number): number;
   syscall(number: number, ...typesAndValues: (string | number)[]): number;
@@ -41,6 +42,7 @@ function calls(): Calls {
   bound = {
     socket: libc.func('int socket(int domain, int type, int protocol)'),
     setns: libc.func('int setns(int fd, int type)'),
+    unshare: libc.func('int unshare(int flags)'),
     getsockopt: libc.func('int getsockopt(int fd, int level, int option, void *value, void *length)'),
     ioctl: libc.func('int ioctl(int fd, unsigned long request, ...)'),
     syscall: libc.func('long syscall(long number, ...)'),
@@ -63,6 +65,11 @@ export function openSocket(domain: number, type: number, protocol: number): numb
 /** Moves the calling thread, and only it, into the network namespace open at `fd`. */
 export function enterNetns(fd: number): void {
   check(calls().setns(fd, CLONE_NEWNET), 'setns');
+}
+
+/** Moves the calling thread, and only it, into a new network namespace. */
+export function unshareNetns(): void {
+  check(calls().unshare(CLONE_NEWNET), 'unshare');
 }
 
 /** True when `fd` is an open network namespace; false for any other file. */

@@ -7,6 +7,7 @@ import { EbpfDatapath } from '../../src/datapath/ebpf/datapath.ts';
 import { unenforceable } from '../../src/datapath/ebpf/enforceable.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { IptablesDatapath } from '../../src/datapath/iptables/datapath.ts';
+import type { Tier } from '../../src/datapath/tier.ts';
 import { CgroupTree } from '../../src/lab/cgroup.ts';
 import { run } from '../../src/lab/command.ts';
 import { type Netns, Topology, within } from '../../src/lab/topology.ts';
@@ -19,6 +20,8 @@ import { type Family, type Mesh, oracleRules, policyOf } from './meshes.ts';
 import { Connector, compileProbe, type Seen, serve } from './probe.ts';
 
 export type Backend = 'iptables' | 'ebpf';
+/** The highest tier of the eBPF backend. */
+export type MaxTier = Exclude<Tier, 0>;
 export type Contender = 'oracle' | Backend;
 
 const CONTENDERS: readonly Contender[] = ['oracle', 'iptables', 'ebpf'];
@@ -67,11 +70,12 @@ export class Bed implements AsyncDisposable {
     mesh: Mesh,
     backends: readonly Backend[],
     containers: 'all' | 'none' = 'all',
+    maxTier?: MaxTier,
   ): Promise<Bed> {
     const prefix = `shunt-conf${process.pid}x${serial++}`;
     const stack = new AsyncDisposableStack();
     try {
-      return await Bed.#build({ mesh, containers }, backends, prefix, stack);
+      return await Bed.#build({ mesh, containers, maxTier }, backends, prefix, stack);
     } catch (error) {
       await stack.disposeAsync();
       throw error;
@@ -79,7 +83,7 @@ export class Bed implements AsyncDisposable {
   }
 
   static async #build(
-    { mesh, containers }: { mesh: Mesh; containers: 'all' | 'none' },
+    { mesh, containers, maxTier }: { mesh: Mesh; containers: 'all' | 'none'; maxTier: MaxTier | undefined },
     backends: readonly Backend[],
     prefix: string,
     stack: AsyncDisposableStack,
@@ -93,7 +97,7 @@ export class Bed implements AsyncDisposable {
     await bed.#start();
     await bed.#applyOracle();
     if (backends.includes('iptables')) await bed.#enrollIptables();
-    if (backends.includes('ebpf')) await bed.#enrollEbpf();
+    if (backends.includes('ebpf')) await bed.#enrollEbpf(maxTier);
     return bed;
   }
 
@@ -199,12 +203,13 @@ export class Bed implements AsyncDisposable {
     await datapath.enroll(this.#workload('iptables'));
   }
 
-  async #enrollEbpf(): Promise<void> {
+  async #enrollEbpf(maxTier: MaxTier | undefined): Promise<void> {
     const reasons = unenforceable(policyOf(this.mesh));
     if (reasons.length > 0) {
       this.absent.set('ebpf', reasons.join('; '));
       return;
     }
+    mkdirSync(join(this.#folder, 'ebpf-agent'));
     const bpffs = this.#stack.use(testBpffs());
     const datapath = this.#stack.use(
       await EbpfDatapath.start({
@@ -212,6 +217,8 @@ export class Bed implements AsyncDisposable {
         objectDirectory: builtObjects(),
         cgroup: resolveCgroup(this.#cgroup.add('ebpf')),
         acceleration: false,
+        ...(maxTier === undefined ? {} : { maxTier }),
+        rulesDirectory: join(this.#folder, 'ebpf-agent'),
       }),
     );
     await datapath.enroll(this.#workload('ebpf'));

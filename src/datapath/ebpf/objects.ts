@@ -99,11 +99,14 @@ export interface NodeObjects extends Disposable {
 
 export class Objects {
   readonly #directory: string;
-  readonly #pins: Pins;
+  readonly #pins: Pins | null;
   readonly #sizes: Sizes;
 
-  /** @param directory of the compiled *.bpf.o files */
-  constructor(directory: string, pins: Pins, sizes: Sizes) {
+  /**
+   * @param directory of the compiled *.bpf.o files
+   * @param pins null to try them: each object has maps of its own then, which go with it
+   */
+  constructor(directory: string, pins: Pins | null, sizes: Sizes) {
     this.#directory = directory;
     this.#pins = pins;
     this.#sizes = sizes;
@@ -116,7 +119,8 @@ export class Objects {
    * @throws SHUNT_E_LOAD, SHUNT_E_BPF_DENIED, SHUNT_E_LIBBPF, SHUNT_E_OBJECT_MISSING, SHUNT_E_PINS_VERSION
    */
   async loadNode(): Promise<NodeObjects> {
-    const before = new Set(this.#pins.mapNames());
+    const pins = this.#pins;
+    const before = new Set(pins?.mapNames());
     using stack = new DisposableStack();
     try {
       const loaded = {
@@ -129,7 +133,7 @@ export class Objects {
       const kept = stack.move();
       return { ...loaded, [Symbol.dispose]: () => kept.dispose() };
     } catch (error) {
-      for (const name of this.#pins.mapNames()) if (!before.has(name)) unlinkSync(this.#pins.map(name));
+      if (pins !== null) unpin(pins, before);
       throw error;
     }
   }
@@ -185,13 +189,18 @@ export class Objects {
     const wanted = capacities(this.#sizes);
     for (const [name, map] of Object.entries(maps)) {
       if (name.startsWith('.') || PRIVATE.has(name)) continue;
-      const path = this.#pins.map(name);
-      const capacity = pinnedCapacity(path) ?? wanted[name];
+      const path = this.#pins?.map(name);
+      const capacity = (path === undefined ? undefined : pinnedCapacity(path)) ?? wanted[name];
       // 0: socket storage, which lives in the sockets.
       if (capacity !== undefined && capacity > 0) map.maxEntries = capacity;
-      map.pinPath = path;
+      if (path !== undefined) map.pinPath = path;
     }
   }
+}
+
+/** Takes away the pins of maps that are not among those. */
+export function unpin(pins: Pins, kept: ReadonlySet<string>): void {
+  for (const name of pins.mapNames()) if (!kept.has(name)) unlinkSync(pins.map(name));
 }
 
 function isRejected(error: unknown): boolean {
