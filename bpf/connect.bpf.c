@@ -306,9 +306,10 @@ int shunt_connect4(struct bpf_sock_addr *ctx)
 
 	verdict = outbound(sk, &a, &to);
 	if (verdict == ALLOW && to.bind) {
-		struct sockaddr4 source = { .family = AF_INET };
+		struct sockaddr4 source = {};
 
 		/* A socket that is bound to a port alone keeps its source. */
+		source.family = AF_INET;
 		source.ip = addr_words(&to.source).w[3];
 		if (!bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)))
 			mark_bound(sk);
@@ -344,8 +345,9 @@ int shunt_connect6(struct bpf_sock_addr *ctx)
 
 	verdict = outbound(sk, &a, &to);
 	if (verdict == ALLOW && to.bind) {
-		struct sockaddr6 source = { .family = AF_INET6 };
+		struct sockaddr6 source = {};
 
+		source.family = AF_INET6;
 		source.addr = to.source;
 		if (!bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)))
 			mark_bound(sk);

@@ -210,8 +210,9 @@ int shunt_dns_connect4(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	}
 	if (!addr_is_any(&to.source)) {
-		struct sockaddr4 source = { .family = AF_INET };
+		struct sockaddr4 source = {};
 
+		source.family = AF_INET;
 		source.ip = addr_words(&to.source).w[3];
 		bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source));
 	}
@@ -235,8 +236,9 @@ int shunt_dns_connect6(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	}
 	if (!addr_is_any(&to.source)) {
-		struct sockaddr6 source = { .family = AF_INET6 };
+		struct sockaddr6 source = {};
 
+		source.family = AF_INET6;
 		source.addr = to.source;
 		bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source));
 	}

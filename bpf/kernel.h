@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few kernel structures that acceleration reads, with only the members it
- * reads; libbpf relocates each access to the running kernel's layout through BTF.
+ * The few kernel structures that acceleration and netns.h read, with only the members
+ * they read; libbpf relocates each access to the running kernel's layout through BTF.
  */
 #ifndef SHUNT_KERNEL_H
 #define SHUNT_KERNEL_H
@@ -24,7 +24,23 @@ struct socket {
 	struct file *file;
 };
 
+struct net {
+	__u64 net_cookie;
+};
+
+/* Before 5.12 (3d368ab87cf6). */
+struct net___lazy {
+	struct {
+		__s64 counter;
+	} net_cookie;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct sock_common {
+	possible_net_t skc_net;
 	volatile unsigned char skc_state;
 	unsigned long skc_flags;
 };

@@ -17,6 +17,15 @@
 #include "targets.h"
 #include "events.h"
 
+#ifdef NETNS_BY_BTF
+#include "netns.h"
+#else
+static __always_inline __u64 netns_of(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	return bpf_get_netns_cookie(ctx);
+}
+#endif
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline void read_tuple(struct bpf_sock_ops *ctx, struct addr *local,
@@ -131,7 +140,7 @@ static __always_inline void join(struct bpf_sock_ops *ctx, struct conn *conn,
 
 static __always_inline void on_server_established(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
-	__u64 netns = bpf_get_netns_cookie(ctx);
+	__u64 netns = netns_of(ctx, sk);
 	struct pod *pod = bpf_map_lookup_elem(&shunt_pods, &netns);
 	bool redirected = true;
 	__u32 sidecar = 0;

@@ -150,7 +150,7 @@ export const ERRORS = {
   },
   SHUNT_E_NETNS_COOKIE: {
     what: 'the kernel does not give the cookie of a network namespace',
-    fix: 'use Linux 5.14 or newer for the eBPF backend, or start the agent with --backend iptables',
+    fix: 'give the agent nsenter and leave to make cgroups, use Linux 5.14 or newer, or start it with --backend iptables',
   },
   SHUNT_E_NETNS_HOST: {
     what: "this is the host's network namespace, which is never enrolled",
@@ -203,6 +203,10 @@ export const ERRORS = {
   SHUNT_E_LOAD: {
     what: 'the kernel rejected an eBPF program',
     fix: 'run `shunt doctor`; the verifier log is in the log line, report it with the kernel version',
+  },
+  SHUNT_E_ATTACH: {
+    what: 'the kernel does not attach an eBPF program to a cgroup',
+    fix: 'run `shunt doctor`; bpf_link came with Linux 5.7, and --backend auto takes iptables without it',
   },
   SHUNT_E_OBJECT_MISSING: {
     what: 'a compiled eBPF object is missing',

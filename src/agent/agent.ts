@@ -92,6 +92,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       pid: process.pid,
       startedAt,
       backend: datapath.backend,
+      tier: backend.tier,
       backendReason: backend.reason,
       cgroup: backend.cgroup,
       bpffs: options.bpffs,

@@ -1,4 +1,5 @@
 import type { AccelerationState, HeldLink, HeldPod, MapFill } from '../datapath/interface.ts';
+import type { TierState } from '../datapath/tier.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { RedirectPolicy } from '../policy/policy.ts';
 
@@ -51,6 +52,8 @@ export interface StatusReport {
   pid: number;
   startedAt: string;
   backend: 'ebpf' | 'iptables';
+  /** How far the kernel carries it, and why no further. */
+  tier: TierState;
   /** Why this backend, for people. */
   backendReason: string;
   /** Cgroup that programs are attached to; null with iptables. */

@@ -1,6 +1,5 @@
 /** Which backend makes policies true on this node: eBPF where the kernel can, iptables where it cannot, and why. */
 import { existsSync, mkdirSync } from 'node:fs';
-import { release } from 'node:os';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { builtObjects, compileObjects } from '../datapath/ebpf/compile.ts';
@@ -8,6 +7,7 @@ import { EbpfDatapath } from '../datapath/ebpf/datapath.ts';
 import { Pins } from '../datapath/ebpf/pins.ts';
 import type { Datapath } from '../datapath/interface.ts';
 import { IptablesDatapath } from '../datapath/iptables/datapath.ts';
+import { limitedBy, type Tier, type TierState, tierState } from '../datapath/tier.ts';
 import { type ErrorCode, ShuntError } from '../errors.ts';
 import { resolveCgroup } from '../pod/cgroup.ts';
 import { lockDirectory } from './lock.ts';
@@ -23,6 +23,8 @@ export interface BackendOptions {
   /** Build bpf/ here instead of using the objects that came along. */
   compile: boolean;
   acceleration: boolean;
+  /** The highest that is tried; 0 = iptables. */
+  maxTier: Tier;
   maxPods?: number | undefined;
   maxPolicies?: number | undefined;
 }
@@ -34,6 +36,8 @@ export interface Backend extends Disposable {
   beside: Datapath | null;
   /** Why this one. */
   reason: string;
+  /** How far the kernel carries it. */
+  tier: TierState;
   /** Cgroup that programs are attached to; null with iptables. */
   cgroup: string | null;
   /** Says what another backend left in force that this agent cannot take over. */
@@ -42,15 +46,13 @@ export interface Backend extends Disposable {
   run(signal: AbortSignal, onError: (error: Error) => void): Promise<void>;
 }
 
-/** bpf_link for cgroup programs; before it nothing can be pinned that outlives the agent. */
-const FIRST_KERNEL = { major: 5, minor: 7 };
-
 /** What a node lacks, and iptables does not need. Anything else is a mistake, to be told rather than worked around. */
 const FALLBACK: readonly ErrorCode[] = [
   'SHUNT_E_CGROUP2_MISSING',
   'SHUNT_E_BPFFS_MISSING',
   'SHUNT_E_BPF_DENIED',
   'SHUNT_E_LOAD',
+  'SHUNT_E_ATTACH',
   'SHUNT_E_LIBBPF',
 ];
 
@@ -62,36 +64,24 @@ const FALLBACK: readonly ErrorCode[] = [
  */
 export async function startBackend(options: BackendOptions, log: Logger): Promise<Backend> {
   const chosen = await choose(options, log);
-  log.info({ event: 'backend', backend: chosen.datapath.backend, reason: chosen.reason }, 'backend chosen');
+  const { datapath, tier, reason } = chosen;
+  const told = { backend: datapath.backend, tier: tier.tier, limit: tier.limit, reason };
+  log.info({ event: 'backend', ...told }, 'backend chosen');
   return chosen;
 }
 
 async function choose(options: BackendOptions, log: Logger): Promise<Backend> {
   if (options.backend === 'iptables') return startIptables(options, 'asked for with --backend', log);
+  if (options.maxTier === 0) return startIptables(options, limitedBy(options.maxTier), log);
   if (options.backend === 'ebpf') return await startEbpf(options, 'asked for with --backend', log);
   // Pods of an earlier agent are in force in the kernel; rules beside them would decide a second time.
   const pinned = existsSync(new Pins(options.bpffs).map('pods'));
-  const old = oldKernel(release());
-  if (old !== null && !pinned) return startIptables(options, old, log);
   try {
     return await startEbpf(options, 'the kernel runs it', log);
   } catch (error) {
     if (!(error instanceof ShuntError) || !FALLBACK.includes(error.code) || pinned) throw error;
     return startIptables(options, `eBPF cannot be used: ${error.message} [${error.code}]`, log);
   }
-}
-
-/**
- * Why a kernel of this release is too old for eBPF, or null.
- *
- * @param text as uname -r gives it
- */
-export function oldKernel(text: string): string | null {
-  const found = /^(\d+)\.(\d+)/.exec(text);
-  if (found === null) return null;
-  const [major, minor] = [Number(found[1]), Number(found[2])];
-  const enough = major > FIRST_KERNEL.major || (major === FIRST_KERNEL.major && minor >= FIRST_KERNEL.minor);
-  return enough ? null : `the kernel is ${text}, and eBPF needs ${FIRST_KERNEL.major}.${FIRST_KERNEL.minor}`;
 }
 
 async function startEbpf(options: BackendOptions, reason: string, log: Logger): Promise<Backend> {
@@ -111,6 +101,8 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
         ...(options.maxPolicies === undefined ? {} : { policies: options.maxPolicies }),
       },
       acceleration: options.acceleration,
+      maxTier: options.maxTier === 0 ? 1 : options.maxTier,
+      rulesDirectory: beside.datapath === null ? null : dirname(options.socket),
     }),
   );
   const resources = stack.move();
@@ -118,6 +110,7 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
     datapath,
     beside: beside.datapath,
     reason,
+    tier: datapath.tier,
     cgroup: cgroup.path,
     tellOthers: () => {},
     run: (signal, onError) => datapath.runAcceleration(signal, onError),
@@ -134,6 +127,7 @@ function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: L
     datapath,
     beside: null,
     reason,
+    tier: tierState(0, reason),
     cgroup: null,
     tellOthers: () => tellPins(bpffs, log),
     run: async (signal) => await aborted(signal),

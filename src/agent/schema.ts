@@ -109,6 +109,7 @@ export const StatusSchema = v.looseObject({
   pid: v.number(),
   startedAt: v.string(),
   backend: v.picklist(['ebpf', 'iptables']),
+  tier: v.looseObject({ tier: v.picklist([0, 1, 2, 3]), name: v.string(), limit: v.nullable(v.string()) }),
   backendReason: v.string(),
   cgroup: v.nullable(v.string()),
   bpffs: v.string(),

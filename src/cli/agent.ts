@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { runAgent } from '../agent/agent.ts';
+import { HIGHEST } from '../datapath/tier.ts';
 import { ShuntError } from '../errors.ts';
 import { createLog } from '../observe/log.ts';
 import type { Context } from './context.ts';
@@ -15,6 +16,7 @@ const Options = v.object({
   backend: v.picklist(['auto', 'ebpf', 'iptables']),
   compile: v.optional(v.boolean(), false),
   acceleration: v.picklist(['on', 'off']),
+  maxTier: v.optional(v.picklist([0, 1, 2, 3]), HIGHEST),
   maxPods: v.optional(v.number()),
   maxPolicies: v.optional(v.number()),
   reconcileInterval: v.optional(v.number(), DEFAULT_RECONCILE_S),
@@ -32,6 +34,15 @@ export async function agent(context: Context, given: unknown): Promise<undefined
       fix: 'give a file or directory of Pod manifests with --pods',
     });
   }
+  if (options.backend === 'ebpf' && options.maxTier === 0) {
+    throw new ShuntError(
+      'SHUNT_E_USAGE',
+      '--max-tier 0 leaves iptables alone, and --backend ebpf excludes it',
+      {
+        fix: 'leave one of the two out',
+      },
+    );
+  }
   using stop = new StopSignal();
   await runAgent(
     {
@@ -43,6 +54,7 @@ export async function agent(context: Context, given: unknown): Promise<undefined
       socket: context.socket,
       compile: options.compile,
       acceleration: options.acceleration === 'on',
+      maxTier: options.maxTier,
       maxPods: options.maxPods,
       maxPolicies: options.maxPolicies,
       reconcileIntervalMs: options.reconcileInterval * 1000,

@@ -1,6 +1,6 @@
 /** Rules of the iptables backend, as `shunt cleanup` finds them: by the records beside the agent's socket. */
 import { dirname } from 'node:path';
-import { IptablesDatapath } from '../datapath/iptables/datapath.ts';
+import { IptablesDatapath, type Part } from '../datapath/iptables/datapath.ts';
 
 export interface RulesRemoval {
   kind: 'rules';
@@ -11,9 +11,9 @@ export interface RulesRemoval {
   ip6: string | null;
 }
 
-/** Network namespaces that hold rules of ours. */
-export function heldRules(socket: string): RulesRemoval[] {
-  return IptablesDatapath.recorded(dirname(socket)).map(({ netns, cookie, ip4, ip6 }) => {
+/** Network namespaces that hold rules of ours. @param parts all of them where none are named */
+export function heldRules(socket: string, parts?: readonly Part[]): RulesRemoval[] {
+  return IptablesDatapath.recorded(dirname(socket), parts).map(({ netns, cookie, ip4, ip6 }) => {
     return { kind: 'rules', path: netns, cookie, ip4, ip6 };
   });
 }
@@ -25,7 +25,9 @@ export function heldRules(socket: string): RulesRemoval[] {
  */
 export async function removeRules(socket: string): Promise<RulesRemoval[]> {
   const removals = heldRules(socket);
-  using datapath = new IptablesDatapath(dirname(socket));
-  for (const { cookie } of datapath.pods()) await datapath.withdraw(cookie);
+  for (const part of ['inbound', 'whole'] as const) {
+    using datapath = new IptablesDatapath(dirname(socket), part);
+    for (const { cookie } of datapath.pods()) await datapath.withdraw(cookie);
+  }
   return removals;
 }

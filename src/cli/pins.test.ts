@@ -25,6 +25,7 @@ const STATUS: StatusReport = {
   pid: process.pid,
   startedAt: '2026-01-01T00:00:00Z',
   backend: 'ebpf',
+  tier: { tier: 3, name: 'outbound and inbound by eBPF, with acceleration', limit: null },
   backendReason: 'the kernel runs it',
   cgroup: '/x',
   bpffs: '/x',

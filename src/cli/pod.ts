@@ -120,7 +120,7 @@ async function findPods(context: Context): Promise<{ pods: PodRow[]; fromPins: b
     if (!(error instanceof ShuntError) || error.code !== 'SHUNT_E_AGENT_DOWN') throw error;
     const { readPods } = await import('../datapath/ebpf/inspect.ts');
     const pinned = readPods(context.bpffs).map(pinnedRow);
-    return { pods: [...pinned, ...heldRules(context.socket).map(ruledRow)], fromPins: true };
+    return { pods: [...pinned, ...heldRules(context.socket, ['whole']).map(ruledRow)], fromPins: true };
   }
 }
 

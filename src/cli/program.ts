@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option, type OptionValues } from 'commander';
 import { DEFAULT_BPFFS, DEFAULT_SOCKET } from '../agent/api.ts';
+import { TIERS } from '../datapath/tier.ts';
 import { ShuntError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { type Context, contextOf } from './context.ts';
@@ -96,6 +97,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .addOption(
       new Option('--acceleration <state>', 'short-circuit sockets').choices(['on', 'off']).default('on'),
     )
+    .option('--max-tier <n>', 'go no further than this tier, 0 to 3 (default 3; see docs/kernels.md)', tier)
     .option('--max-pods <n>', 'pods the maps have room for (default 512)', positiveInteger)
     .option('--max-policies <n>', 'different policies the maps have room for (default 512)', positiveInteger)
     .option(
@@ -212,6 +214,16 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .option('--verify', 'remove nothing; prove that nothing is left (exit 1 when something is)')
     .action(does(async (context, _, options) => (await import('./cleanup.ts')).cleanup(context, options)));
   return program;
+}
+
+/** Which tiers there are is what the option's users have to know. */
+function tier(text: string): number {
+  if (!/^[0-3]$/.test(text)) {
+    throw new InvalidArgumentError(
+      `It is to be one of ${TIERS.map(({ tier, name }) => `${tier} (${name})`).join(', ')}.`,
+    );
+  }
+  return Number(text);
 }
 
 function positiveInteger(text: string): number {

@@ -1,6 +1,7 @@
 import type { StatusReport } from '../agent/api.ts';
 import { AgentClient } from '../agent/client.ts';
 import type { HeldLink, MapFill } from '../datapath/interface.ts';
+import type { TierState } from '../datapath/tier.ts';
 import { ShuntError } from '../errors.ts';
 import { heldRules } from './cleanup_rules.ts';
 import type { Context } from './context.ts';
@@ -35,6 +36,7 @@ const FIELDS: readonly Field<RunningStatus>[] = [
   },
   { label: 'Version', value: (status) => status.version },
   { label: 'Backend', value: (status) => `${status.backend} (${status.backendReason})` },
+  { label: 'Tier', value: ({ tier }) => tierText(tier) },
   { label: 'Cgroup', value: (status) => status.cgroup },
   { label: 'Pins', value: (status) => (status.backend === 'ebpf' ? `${status.bpffs}/shunt` : null) },
   {
@@ -116,7 +118,7 @@ async function findStatus(context: Context): Promise<Status> {
 async function pinnedStatus({ bpffs, socket }: Context): Promise<PinnedStatus> {
   const ebpf = await import('../datapath/ebpf/inspect.ts');
   const meta = ebpf.readMeta(bpffs);
-  const iptables = heldRules(socket).length;
+  const iptables = heldRules(socket, ['whole']).length;
   if (meta === null) {
     return {
       running: false,
@@ -191,6 +193,10 @@ function driftText({ repaired, outstanding }: StatusReport['drift']): string {
 
 function accelerationText({ enabled, reason }: { enabled: boolean; reason: string }): string {
   return `${enabled ? 'on' : 'off'} (${reason})`;
+}
+
+function tierText({ tier, name, limit }: TierState): string {
+  return `${tier} (${name})${limit === null ? '' : `; no higher: ${limit}`}`;
 }
 
 function since(time: string): string {

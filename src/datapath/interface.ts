@@ -47,7 +47,7 @@ export interface DatapathEvent {
   destination: string;
 }
 
-/** One way of making policies true in the kernel. ebpf/ and (later) iptables/ implement it. */
+/** One way of making policies true in the kernel. ebpf/ and iptables/ implement it. */
 export interface Datapath extends Disposable {
   readonly backend: 'ebpf' | 'iptables';
   /** How many links and pods were found in place at start. */

@@ -6,7 +6,7 @@ import { closeSync, fstatSync, readdirSync, readlinkSync, statSync } from 'node:
 import { ShuntError } from '../errors.ts';
 import { processesOf } from './cgroup.ts';
 import { type Listener, listeningSockets } from './listener_table.ts';
-import { netnsCookie, pidfdGetfd, pidfdOpen, systemErrorCode } from './syscall.ts';
+import { pidfdGetfd, pidfdOpen, socketNetns, systemErrorCode } from './syscall.ts';
 import type { CgroupRef, NetnsRef } from './workload.ts';
 
 /** A listening socket of which this process holds a duplicate; disposing closes it. */
@@ -70,15 +70,22 @@ function takeFrom(pid: number, wanted: Map<string, Listener>, netns: NetnsRef, h
     const duplicate = duplicateSocket(pid, fd);
     if (duplicate === null) continue;
     // The process may have closed the descriptor and opened another under its number since we looked.
-    if (
-      fstatSync(duplicate, { bigint: true }).ino !== listener.inode ||
-      netnsCookie(duplicate) !== netns.cookie
-    ) {
+    if (fstatSync(duplicate, { bigint: true }).ino !== listener.inode || netnsOf(duplicate) !== netns.inode) {
       closeSync(duplicate);
       continue;
     }
     wanted.delete(link);
     held.push({ ...listener, fd: duplicate, pid, [Symbol.dispose]: () => closeSync(duplicate) });
+  }
+}
+
+/** Inode of the socket's network namespace. */
+function netnsOf(socketFd: number): bigint {
+  const namespace = socketNetns(socketFd);
+  try {
+    return fstatSync(namespace, { bigint: true }).ino;
+  } finally {
+    closeSync(namespace);
   }
 }
 

@@ -7,8 +7,29 @@ import { isAbsolute } from 'node:path';
 import { ShuntError } from '../errors.ts';
 import { interfaceAddresses } from './interface_address.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
-import { enterNetns, isNetnsFile, netnsCookie, systemErrorCode } from './syscall.ts';
+import { enterNetns, isNetnsFile, netnsCookie, systemErrorCode, unshareNetns } from './syscall.ts';
 import type { NetnsRef } from './workload.ts';
+
+/** Finds a namespace's cookie where the kernel has no SO_NETNS_COOKIE (before Linux 5.14). */
+export type FindCookie = (path: string) => bigint;
+let findCookie: FindCookie | null = null;
+
+/** Has cookies found in another way while the result lives: the pod's key in the kernel is the data plane's to ask for. */
+export function findCookiesBy(find: FindCookie): Disposable {
+  const before = findCookie;
+  findCookie = find;
+  return {
+    [Symbol.dispose]() {
+      findCookie = before;
+    },
+  };
+}
+
+/** Whether the kernel tells namespaces' cookies of its own (since Linux 5.14). */
+export function hasCookies(): boolean {
+  using socket = descriptor(openNetlink(NETLINK_ROUTE));
+  return cookieOf(socket.fd, OWN_NETNS) !== null;
+}
 
 const OWN_NETNS = '/proc/thread-self/ns/net';
 /** Namespaces that hold no pod: the init process's and our own. */
@@ -27,7 +48,7 @@ export function resolveNetns(path: string): NetnsRef {
   return {
     path,
     inode: namespace.stat.ino,
-    cookie: cookieOf(socket.fd, path) ?? namespace.stat.ino,
+    cookie: cookieOf(socket.fd, path) ?? findCookie?.(path) ?? namespace.stat.ino,
     addresses: interfaceAddresses(socket.fd),
   };
 }
@@ -42,6 +63,17 @@ export function resolveNetns(path: string): NetnsRef {
 export function inNetns<T>(path: string, work: () => T extends PromiseLike<unknown> ? never : T): T {
   using namespace = openNetns(path);
   return runInside(namespace.fd, path, work);
+}
+
+/** A namespace that nobody else knows; it ends when the descriptor is closed. */
+export function newNetns(): Disposable & { fd: number } {
+  using home = descriptor(openSync(OWN_NETNS, constants.O_RDONLY));
+  unshareNetns();
+  try {
+    return descriptor(openSync(OWN_NETNS, constants.O_RDONLY));
+  } finally {
+    goHome(home.fd, 'a new one');
+  }
 }
 
 /** Inode of the namespace at a path, or null when it cannot be read: a cheap test of whether it is still the same. */

@@ -14,6 +14,8 @@ const SOL_SOCKET = 1;
 const SO_NETNS_COOKIE = 71;
 /** Linux 4.12. */
 const SO_COOKIE = 57;
+/** Linux 4.10: the network namespace of a socket. */
+const SIOCGSKNS = 0x894c;
 const SOCK_CLOEXEC = 0o2000000;
 /** The same numbers on every architecture whose calls were added after the table was unified (Linux 5.0). */
 const SYS_PIDFD_OPEN = 434;
@@ -24,6 +26,7 @@ export const LITTLE_ENDIAN = endianness() === 'LE';
 interface Calls {
   socket(domain: number, type: number, protocol: number): number;
   setns(fd: number, type: number): number;
+  unshare(flags: number): number;
   getsockopt(fd: number, level: number, option: number, value: Uint8Array, length: Uint32Array): number;
   ioctl(fd: number, request: number): number;
   syscall(number: number, ...typesAndValues: (string | number)[]): number;
@@ -39,6 +42,7 @@ function calls(): Calls {
   bound = {
     socket: libc.func('int socket(int domain, int type, int protocol)'),
     setns: libc.func('int setns(int fd, int type)'),
+    unshare: libc.func('int unshare(int flags)'),
     getsockopt: libc.func('int getsockopt(int fd, int level, int option, void *value, void *length)'),
     ioctl: libc.func('int ioctl(int fd, unsigned long request, ...)'),
     syscall: libc.func('long syscall(long number, ...)'),
@@ -63,9 +67,19 @@ export function enterNetns(fd: number): void {
   check(calls().setns(fd, CLONE_NEWNET), 'setns');
 }
 
+/** Moves the calling thread, and only it, into a new network namespace. */
+export function unshareNetns(): void {
+  check(calls().unshare(CLONE_NEWNET), 'unshare');
+}
+
 /** True when `fd` is an open network namespace; false for any other file. */
 export function isNetnsFile(fd: number): boolean {
   return calls().ioctl(fd, NS_GET_NSTYPE) === CLONE_NEWNET;
+}
+
+/** A descriptor, close-on-exec, of the network namespace that a socket belongs to. Needs CAP_NET_ADMIN there. */
+export function socketNetns(socketFd: number): number {
+  return check(calls().ioctl(socketFd, SIOCGSKNS), 'ioctl');
 }
 
 /** SO_NETNS_COOKIE of a socket: its network namespace, unique on this boot. Throws ENOPROTOOPT before Linux 5.14. */

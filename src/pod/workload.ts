@@ -14,7 +14,7 @@ export interface NetnsRef {
   path: string;
   /** Inode of the namespace. */
   inode: bigint;
-  /** SO_NETNS_COOKIE: unique on this boot, the pod's key in the kernel. The inode where the kernel has none (< 5.14). */
+  /** Unique on this boot, the pod's key in the kernel. The inode where nobody tells it (< 5.14 without eBPF). */
   cookie: bigint;
   /** Every address of its interfaces, canonical text, loopback included. */
   addresses: string[];

@@ -10,6 +10,7 @@ import { EbpfDatapath } from '../../src/datapath/ebpf/datapath.ts';
 import { unenforceable } from '../../src/datapath/ebpf/enforceable.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { IptablesDatapath } from '../../src/datapath/iptables/datapath.ts';
+import type { Tier } from '../../src/datapath/tier.ts';
 import { CgroupTree } from '../../src/lab/cgroup.ts';
 import { run } from '../../src/lab/command.ts';
 import { type Netns, Topology, within } from '../../src/lab/topology.ts';
@@ -24,6 +25,8 @@ import { Connector, compileProbe, type Seen, serve } from './probe.ts';
 /** `beside`: eBPF in a pod where an init container has put the mesh's own rules; `withdrawn`: the same pod afterwards. */
 export const BACKENDS = ['iptables', 'ebpf', 'beside', 'withdrawn'] as const;
 export type Backend = (typeof BACKENDS)[number];
+/** The highest tier of the eBPF backend. */
+export type MaxTier = Exclude<Tier, 0>;
 export type Contender = 'oracle' | Backend;
 
 /** Each has a pod. */
@@ -80,11 +83,12 @@ export class Bed implements AsyncDisposable {
     mesh: Mesh,
     backends: readonly Backend[],
     containers: 'all' | 'none' = 'all',
+    maxTier?: MaxTier,
   ): Promise<Bed> {
     const prefix = `shunt-conf${process.pid}x${serial++}`;
     const stack = new AsyncDisposableStack();
     try {
-      return await Bed.#build({ mesh, containers }, backends, prefix, stack);
+      return await Bed.#build({ mesh, containers, maxTier }, backends, prefix, stack);
     } catch (error) {
       await stack.disposeAsync();
       throw error;
@@ -92,7 +96,7 @@ export class Bed implements AsyncDisposable {
   }
 
   static async #build(
-    { mesh, containers }: { mesh: Mesh; containers: 'all' | 'none' },
+    { mesh, containers, maxTier }: { mesh: Mesh; containers: 'all' | 'none'; maxTier: MaxTier | undefined },
     backends: readonly Backend[],
     prefix: string,
     stack: AsyncDisposableStack,
@@ -106,10 +110,10 @@ export class Bed implements AsyncDisposable {
     await bed.#start();
     await bed.#applyOracle('oracle');
     if (backends.includes('iptables')) await bed.#enrollIptables();
-    if (backends.includes('ebpf')) await bed.#enrollEbpf('ebpf');
+    if (backends.includes('ebpf')) await bed.#enrollEbpf('ebpf', maxTier);
     if (backends.includes('beside') || backends.includes('withdrawn')) {
       await bed.#applyOracle('beside');
-      bed.#beside = await bed.#enrollEbpf('beside');
+      bed.#beside = await bed.#enrollEbpf('beside', maxTier);
     }
     return bed;
   }
@@ -237,7 +241,7 @@ export class Bed implements AsyncDisposable {
     await datapath.enroll(this.#workload('iptables'));
   }
 
-  async #enrollEbpf(contender: 'ebpf' | 'beside'): Promise<Enrolled | null> {
+  async #enrollEbpf(contender: 'ebpf' | 'beside', maxTier: MaxTier | undefined): Promise<Enrolled | null> {
     const workload = this.#workload(contender);
     const reasons = unenforceable(workload.policy);
     if (reasons.length > 0) {
@@ -246,6 +250,7 @@ export class Bed implements AsyncDisposable {
       }
       return null;
     }
+    mkdirSync(join(this.#folder, `${contender}-agent`));
     const bpffs = this.#stack.use(testBpffs());
     const datapath = this.#stack.use(
       await EbpfDatapath.start({
@@ -253,6 +258,8 @@ export class Bed implements AsyncDisposable {
         objectDirectory: builtObjects(),
         cgroup: resolveCgroup(this.#cgroup.add(contender)),
         acceleration: false,
+        ...(maxTier === undefined ? {} : { maxTier }),
+        rulesDirectory: join(this.#folder, `${contender}-agent`),
       }),
     );
     await datapath.enroll(workload);

@@ -1,5 +1,5 @@
 /** Runs every case of a mesh under its own rules and under ours, and compares what both ends of each saw. */
-import { BACKENDS, type Backend, Bed, type Contender } from './bed.ts';
+import { BACKENDS, type Backend, Bed, type Contender, type MaxTier } from './bed.ts';
 import { type Case, casesOf, type Who } from './cases.ts';
 import { compare, type FieldDifference } from './differences.ts';
 import type { Family, Mesh } from './meshes.ts';
@@ -35,9 +35,13 @@ export interface Matrix {
 
 export async function runMatrix(
   mesh: Mesh,
-  { backends, families }: { backends: readonly Backend[]; families: readonly Family[] },
+  {
+    backends,
+    families,
+    maxTier,
+  }: { backends: readonly Backend[]; families: readonly Family[]; maxTier?: MaxTier | undefined },
 ): Promise<Matrix> {
-  await using bed = await Bed.open(mesh, backends);
+  await using bed = await Bed.open(mesh, backends, 'all', maxTier);
   const present = BACKENDS.filter((backend) => backends.includes(backend) && !bed.absent.has(backend));
   const both = families.filter((family) => mesh.families.includes(family));
   const oracle = await runFamilies(bed, 'oracle', both);

@@ -32,10 +32,10 @@ after(() => {
 const WAYS = [
   { way: 'asked for', cli: CLI, backend: 'iptables', reason: /^asked for with --backend$/ },
   {
-    way: 'chosen on a kernel older than 5.7',
-    cli: ['setarch', '--uname-2.6', ...CLI],
+    way: 'chosen on a kernel without bpf_link',
+    cli: [DENY, 'link', ...CLI],
     backend: undefined,
-    reason: /^the kernel is 2\.6\.\d+.*, and eBPF needs 5\.7$/,
+    reason: /^eBPF cannot be used: .*\[SHUNT_E_ATTACH\]$/,
   },
   {
     way: 'chosen where the kernel denies eBPF',

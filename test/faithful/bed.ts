@@ -6,6 +6,7 @@ import { builtObjects } from '../../src/datapath/ebpf/compile.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf/datapath.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { IptablesDatapath } from '../../src/datapath/iptables/datapath.ts';
+import { HIGHEST, type Tier } from '../../src/datapath/tier.ts';
 import { CgroupTree } from '../../src/lab/cgroup.ts';
 import { run } from '../../src/lab/command.ts';
 import { type Netns, Topology, within } from '../../src/lab/topology.ts';
@@ -69,7 +70,8 @@ export class Bed implements AsyncDisposable {
     this.#stack = stack;
   }
 
-  static async open(pods: Pods = ONE_OF_EACH): Promise<Bed> {
+  /** @param maxTier of the eBPF backend */
+  static async open(pods: Pods = ONE_OF_EACH, maxTier: Exclude<Tier, 0> = HIGHEST): Promise<Bed> {
     await using stack = new AsyncDisposableStack();
     const prefix = `shunt-faith${process.pid}x${serial++}`;
     const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
@@ -79,12 +81,16 @@ export class Bed implements AsyncDisposable {
     const cgroup = stack.use(CgroupTree.make(prefix));
     const program = await compilePuppet(folder);
     const bpffs = stack.use(testBpffs()).path;
+    const ebpfDirectory = join(folder, 'ebpf-agent');
+    mkdirSync(ebpfDirectory);
     const ebpf = stack.use(
       await EbpfDatapath.start({
         pins: new Pins(bpffs),
         objectDirectory: builtObjects(),
         cgroup: resolveCgroup(cgroup.add('ebpf')),
         acceleration: false,
+        maxTier,
+        rulesDirectory: ebpfDirectory,
       }),
     );
     const runDirectory = join(folder, 'agent');

@@ -8,8 +8,9 @@ import { ITEMS } from './items/all.ts';
 import { type Outcome, play } from './play.ts';
 import { markdown, textLines, verdictOf } from './table.ts';
 
-const USAGE = `usage: npm run test:faithful -- [--item TEXT]... [--facts] [--markdown]
+const USAGE = `usage: npm run test:faithful -- [--item TEXT]... [--facts] [--max-tier 1|2|3] [--markdown]
   --item      only items whose name holds TEXT
+  --max-tier  of the eBPF backend
   --facts     print what was seen in each pod
   --markdown  what docs/faithfulness.md holds, instead of the lines
 Fewer connections in the crowd: SHUNT_FAITHFUL_CROWD=200.
@@ -23,6 +24,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       item: { type: 'string', multiple: true, default: [] },
+      'max-tier': { type: 'string', default: '3' },
       facts: { type: 'boolean', default: false },
       markdown: { type: 'boolean', default: false },
     },
@@ -30,11 +32,12 @@ async function main(): Promise<number> {
   const items = ITEMS.filter(
     ({ name }) => values.item.length === 0 || values.item.some((text) => name.includes(text)),
   );
-  if (items.length === 0) {
+  const maxTier = ([1, 2, 3] as const).find((tier) => String(tier) === values['max-tier']);
+  if (items.length === 0 || maxTier === undefined) {
     process.stderr.write(USAGE);
     return 2;
   }
-  await using bed = await Bed.open();
+  await using bed = await Bed.open(undefined, maxTier);
   const outcomes: Outcome[] = [];
   for (const item of items) {
     const outcome = await play(bed, item);

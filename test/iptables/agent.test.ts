@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { StatusReport } from '../../src/agent/api.ts';
+import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
@@ -103,12 +104,14 @@ describe('an agent with the iptables backend', () => {
     await bed.stop();
   });
 
-  it('is chosen on a kernel older than 5.7', async () => {
-    const [file, ...args] = ['setarch', '--uname-2.6', ...bed.agentArgv()];
+  it('is chosen on a kernel without bpf_link, and leaves no pin', async () => {
+    const [file, ...args] = [deny, 'link', ...bed.agentArgv()];
     await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
     const status = await enrolled(agent);
     assert.equal(status.backend, 'iptables');
-    assert.match(status.backendReason, /^the kernel is 2\.6\.\d+.*, and eBPF needs 5\.7$/);
+    assert.match(status.backendReason, /^eBPF cannot be used: .*\[SHUNT_E_ATTACH\]$/);
+    const pins = new Pins(bed.bpffs);
+    assert.deepEqual([...pins.mapNames(), ...pins.linkNames()], []);
     assert.ok(await bed.redirected());
   });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { tierState } from '../../datapath/tier.ts';
 import { effectiveCapabilities } from './capabilities.ts';
 import { judge } from './checks.ts';
 import type { Facts } from './facts.ts';
@@ -23,6 +24,7 @@ const GOOD: Facts = {
   capabilities: new Set(['BPF', 'NET_ADMIN', 'PERFMON', 'SYS_ADMIN', 'SYS_PTRACE']),
   jit: '1',
   libbpf: { version: 'v1.1' },
+  tier: tierState(3, null),
   features: [
     { name: 'sk_lookup', available: true, reason: null, needed: 'inbound redirection', since: '5.9' },
   ],
@@ -55,9 +57,8 @@ describe('the checks of doctor', () => {
   it('fail on what redirection cannot do without, and name the one thing to do', () => {
     const unknown = { code: 'LIBBPF_TOO_OLD', message: 'libbpf 0.8', fix: 'install libbpf 1.1' };
     const cases: [string, Partial<Facts>, RegExp][] = [
-      ['kernel', { kernel: '5.4.0-150-generic' }, /5\.7/],
-      ['kernel', { kernel: '4.19.0' }, /5\.7/],
-      ['kernel BTF', { btfBytes: null }, /CONFIG_DEBUG_INFO_BTF/],
+      ['tier', { tier: tierState(0, 'bpf(2) is denied') }, /--backend iptables/],
+      ['tier', { tier: unknown }, /install libbpf/],
       ['cgroup2', { cgroup2: [] }, /mount -t cgroup2/],
       ['bpffs', { bpffs: '/run/nowhere' }, /mount -t bpf bpf \/run\/nowhere/],
       ['bpffs', { bpffs: '/mnt/with blank/sub' }, /remount,rw \/mnt\/with blank/],
@@ -67,19 +68,19 @@ describe('the checks of doctor', () => {
       ['pins', { pins: { layout: 7, expected: 1 } }, /cleanup/],
       ['kernel features', { features: unknown }, /install libbpf/],
       [
-        'sk_lookup',
+        'cgroup/connect4',
         {
           features: [
             {
-              name: 'sk_lookup',
+              name: 'cgroup/connect4',
               available: false,
               reason: 'EINVAL',
-              needed: 'inbound redirection',
-              since: '5.9',
+              needed: 'outbound redirection',
+              since: '4.17',
             },
           ],
         },
-        /5\.9/,
+        /4\.17/,
       ],
     ];
     for (const [check, changes, fix] of cases) {
@@ -92,7 +93,9 @@ describe('the checks of doctor', () => {
   it('only warn of what costs a feature', () => {
     const down = { code: 'SHUNT_E_AGENT_DOWN', message: 'nobody', fix: 'start it' };
     const cases: [string, Partial<Facts>][] = [
-      ['kernel', { kernel: '5.8.0' }],
+      ['kernel BTF', { btfBytes: null }],
+      ['tier', { tier: tierState(1, 'inbound steering does not work here') }],
+      ['tier', { tier: tierState(2, 'the kernel has no BTF') }],
       ['pod cgroup', { kubepods: null }],
       ['CAP_SYS_PTRACE', { capabilities: new Set(['BPF', 'NET_ADMIN', 'SYS_ADMIN']) }],
       ['BPF JIT', { jit: '0' }],
@@ -110,6 +113,12 @@ describe('the checks of doctor', () => {
       ],
     ];
     for (const [check, changes] of cases) assert.equal(finding(check, changes).level, 'warn', check);
+  });
+
+  it('say the tier, and why it is no higher, whatever the version of the kernel', () => {
+    assert.equal(finding('kernel', { kernel: '4.18.0-553.el8' }).level, 'ok');
+    assert.match(finding('tier', {}).detail, /^3: .*acceleration$/);
+    assert.match(finding('tier', { tier: tierState(2, 'no BTF') }).detail, /^2: .*; no higher: no BTF$/);
   });
 
   it('tell a hybrid cgroup set-up, and take CAP_SYS_ADMIN for the capabilities split off from it', () => {

@@ -8,11 +8,6 @@ interface Check {
   judge(facts: Facts): Judgement;
 }
 
-/** Linux 5.7: bpf_link for cgroups, which the whole datapath is attached by. */
-const MIN_KERNEL = [5, 7] as const;
-/** Linux 5.9: sk_lookup, which steers inbound connections. */
-const INBOUND_KERNEL = [5, 9] as const;
-
 const CAPABILITY_USES: readonly {
   capability: Capability;
   covers: Capability[];
@@ -38,26 +33,30 @@ const CAPABILITY_USES: readonly {
 
 /** Every prerequisite, in the order in which to repair them. */
 export const CHECKS: readonly Check[] = [
+  // Said, not judged: what a kernel can is seen below, by trying.
+  { check: 'kernel', judge: ({ kernel }) => ok(kernel) },
   {
-    check: 'kernel',
-    judge({ kernel }) {
-      if (olderThan(kernel, MIN_KERNEL)) {
-        return fail(
-          `${kernel} is older than 5.7`,
-          'boot a kernel from 5.7 on; 5.9 redirects inbound as well',
-        );
-      }
-      if (olderThan(kernel, INBOUND_KERNEL)) {
-        return warn(`${kernel} cannot steer inbound connections`, 'boot a kernel from 5.9 on (sk_lookup)');
-      }
-      return ok(kernel);
+    check: 'tier',
+    judge({ tier }) {
+      if (isUnknown(tier)) return fail(tier.message, tier.fix);
+      const { tier: level, name, limit } = tier;
+      if (limit === null) return ok(`${level}: ${name}`);
+      const detail = `${level}: ${name}; no higher: ${limit}`;
+      if (level === 0) return fail(detail, 'mend what fails below, or run the agent with --backend iptables');
+      return warn(
+        detail,
+        'mend what does not work below, or boot a newer kernel: docs/kernels.md says which does what',
+      );
     },
   },
   {
     check: 'kernel BTF',
     judge: ({ btfBytes }) =>
       btfBytes === null
-        ? fail('there is no /sys/kernel/btf/vmlinux', 'boot a kernel built with CONFIG_DEBUG_INFO_BTF=y')
+        ? warn(
+            'there is no /sys/kernel/btf/vmlinux: no acceleration, and before Linux 5.15 no eBPF',
+            'boot a kernel built with CONFIG_DEBUG_INFO_BTF=y',
+          )
         : ok(`/sys/kernel/btf/vmlinux, ${Math.round(btfBytes / 1024)} KiB`),
   },
   {
@@ -152,7 +151,8 @@ function judgeFeatures({ features }: Facts): Finding[] {
   return features.map(({ name, available, reason, needed, since }) => {
     if (available) return { check: name, ...ok('works') };
     const detail = `${reason ?? 'this kernel does not have it'}: no ${needed}`;
-    const judgement = needed === 'acceleration' ? warn : fail;
+    // A lower tier does without.
+    const judgement = needed === 'acceleration' || needed === 'inbound redirection' ? warn : fail;
     return { check: name, ...judgement(detail, `boot a kernel from ${since} on that is built with it`) };
   });
 }
@@ -165,9 +165,4 @@ function tool(name: 'ip' | 'nsenter' | 'iptables' | 'clang', user: string, fix: 
       return path === null ? warn(`not found; ${user} needs it`, fix) : ok(path);
     },
   };
-}
-
-function olderThan(release: string, [major, minor]: readonly [number, number]): boolean {
-  const [, ownMajor = '0', ownMinor = '0'] = /^(\d+)\.(\d+)/.exec(release) ?? [];
-  return Number(ownMajor) < major || (Number(ownMajor) === major && Number(ownMinor) < minor);
 }

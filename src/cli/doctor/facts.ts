@@ -3,6 +3,7 @@ import { release } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { AgentClient } from '../../agent/client.ts';
 import type { Feature } from '../../datapath/ebpf/inspect.ts';
+import type { TierState } from '../../datapath/tier.ts';
 import { errorReport } from '../../errors.ts';
 import { packageRoot } from '../../package_root.ts';
 import { cgroup2Mounts } from '../../pod/cgroup.ts';
@@ -37,6 +38,8 @@ export interface Facts {
   jit: string | null;
   libbpf: { version: string } | Unknown;
   features: readonly Feature[] | Unknown;
+  /** What an agent would run at here. */
+  tier: TierState | Unknown;
   tools: Readonly<Record<(typeof TOOLS)[number], string | null>>;
   agent: { pid: number; version: string } | Unknown;
   /** Null when nothing is pinned. */
@@ -58,6 +61,7 @@ export async function gatherFacts(context: Context): Promise<Facts> {
     jit: readSetting('/proc/sys/net/core/bpf_jit_enable'),
     libbpf: await attempt(() => ({ version: ebpf.libbpfVersion() })),
     features: await attempt(() => ebpf.probeFeatures()),
+    tier: await attempt(() => ebpf.probeTier()),
     tools: {
       ip: which('ip'),
       nsenter: which('nsenter'),

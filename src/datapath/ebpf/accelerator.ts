@@ -1,12 +1,10 @@
 /** Acceleration: its switch, the sk_msg attachment, and the iterator that promotes connections proven fit. */
-import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { attachSockmapProgram, BpfError, type BpfMap, Link } from 'libbpf-ts';
+import { BpfError, type BpfMap } from 'libbpf-ts';
 import type { AccelerationState } from '../interface.ts';
 import { type Settings, SettingsFlags } from './gen/objects.ts';
-import type { AccelerateObject, Objects } from './objects.ts';
+import type { Acceleration } from './self_test.ts';
 
-const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 /** A few times a second while anything may be promoted. */
 const PERIOD_MS = 250;
 
@@ -17,59 +15,26 @@ const MAX_MESSAGE_BYTES = 64 * 1024;
 
 export class Accelerator implements Disposable {
   readonly #settings: BpfMap<number, Settings>;
-  readonly #object: AccelerateObject | null;
-  readonly #iterator: Link | null;
+  readonly #running: Acceleration | null;
   #reason: string;
   #round = 0;
 
-  private constructor(
-    settings: BpfMap<number, Settings>,
-    object: AccelerateObject | null,
-    iterator: Link | null,
-    reason: string,
-  ) {
-    this.#settings = settings;
-    this.#object = object;
-    this.#iterator = iterator;
-    this.#reason = reason;
-  }
-
   /**
-   * Loads and attaches what acceleration needs. Where the kernel cannot, it stays off and says why: redirection does
-   * not depend on it.
-   *
+   * @param running what acceleration runs by, owned from here on; else why there is none: redirection does not depend
+   *   on it
    * @param wanted what the operator asked for
    */
-  static async start(
-    settings: BpfMap<number, Settings>,
-    objects: Objects,
-    wanted: boolean,
-  ): Promise<Accelerator> {
-    const off = (reason: string): Accelerator => {
-      const accelerator = new Accelerator(settings, null, null, reason);
-      accelerator.#write(false);
-      return accelerator;
-    };
-    if (!existsSync(KERNEL_BTF)) return off(`the kernel has no BTF at ${KERNEL_BTF}`);
-    let object: AccelerateObject | undefined;
-    try {
-      object = await objects.loadAccelerate();
-      attachSockmapProgram(object.programs.shunt_msg, object.maps.shunt_socks);
-      const iterator = Link.attachIter(object.programs.shunt_promote, { map: object.maps.shunt_conns });
-      const accelerator = new Accelerator(settings, object, iterator, '');
-      accelerator.set(wanted);
-      return accelerator;
-    } catch (error) {
-      object?.[Symbol.dispose]();
-      return off(
-        `its programs do not load here: ${error instanceof Error ? error.message.split('\n')[0] : error}`,
-      );
-    }
+  constructor(settings: BpfMap<number, Settings>, running: Acceleration | string, wanted: boolean) {
+    this.#settings = settings;
+    this.#running = typeof running === 'string' ? null : running;
+    this.#reason = typeof running === 'string' ? running : '';
+    if (this.#running === null) this.#write(false);
+    else this.set(wanted);
   }
 
   /** @param enabled the kill switch; false takes effect on the next message of every connection */
   set(enabled: boolean): void {
-    if (this.#object === null) return;
+    if (this.#running === null) return;
     this.#write(enabled);
     this.#reason = enabled ? 'request/response connections between non-blocking sockets' : 'switched off';
   }
@@ -80,7 +45,7 @@ export class Accelerator implements Disposable {
 
   /** Connections promoted at this moment. */
   promoted(): number {
-    return this.#object === null ? 0 : this.#object.maps.shunt_socks.size();
+    return this.#running === null ? 0 : this.#running.object.maps.shunt_socks.size();
   }
 
   /**
@@ -90,7 +55,7 @@ export class Accelerator implements Disposable {
    */
   async run(signal: AbortSignal, onError: (error: Error) => void): Promise<void> {
     const told = new Set<string>();
-    while (!signal.aborted && this.#iterator !== null) {
+    while (!signal.aborted && this.#running !== null) {
       try {
         if (this.#enabled()) await this.promote();
         await delay(PERIOD_MS, undefined, { signal });
@@ -107,15 +72,14 @@ export class Accelerator implements Disposable {
 
   /** One walk over all connections. */
   async promote(): Promise<void> {
-    if (this.#iterator === null) return;
+    if (this.#running === null) return;
     this.#round = (this.#round + 1) >>> 0;
     this.#write(true);
-    await this.#iterator.readIter();
+    await this.#running.iterator.readIter();
   }
 
   [Symbol.dispose](): void {
-    this.#iterator?.close();
-    this.#object?.[Symbol.dispose]();
+    this.#running?.[Symbol.dispose]();
   }
 
   #enabled(): boolean {

@@ -40,11 +40,21 @@ export class Attachments implements Disposable {
   /**
    * Attaches every program, or updates the link that holds an older one.
    *
-   * @throws SHUNT_E_PINS_CGROUP when the pins belong to another cgroup that still exists; nothing is changed then
+   * @throws SHUNT_E_PINS_CGROUP when the pins belong to another cgroup that still exists; nothing is changed then.
+   *   SHUNT_E_ATTACH when the kernel cannot; nothing stays attached then that was not before
    */
   attachAll(): void {
     for (const name of this.#programs.keys()) this.#checkTarget(name);
-    for (const [name, program] of this.#programs) this.#attach(name, program);
+    const before = new Set(this.#pins.linkNames());
+    try {
+      for (const [name, program] of this.#programs) this.#attach(name, program);
+    } catch (error) {
+      if (before.size > 0) throw error;
+      this[Symbol.dispose]();
+      for (const name of this.#pins.linkNames()) unlinkSync(this.#pins.link(name));
+      if (!(error instanceof ShuntError) || error.code !== 'SHUNT_E_DATAPATH') throw error;
+      throw new ShuntError('SHUNT_E_ATTACH', error.message, { cause: error });
+    }
   }
 
   /** Puts back links that are gone; one sentence for each. */

@@ -1,12 +1,16 @@
 /** The eBPF backend: what is true of a workload is in maps, and the programs take the decisions. */
 import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
+import { hasCookies } from '../../pod/netns.ts';
 import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
 import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, MapFill } from '../interface.ts';
+import { IptablesDatapath } from '../iptables/datapath.ts';
+import { HIGHEST, limitedBy, type Tier, type TierState, tierState } from '../tier.ts';
 import { Accelerator } from './accelerator.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
+import { CookieFinder } from './cookie_finder.ts';
 import { readCounters } from './counters.ts';
 import { unenforceable } from './enforceable.ts';
 import { readEvents } from './events.ts';
@@ -21,10 +25,12 @@ import {
   type NodeObjects,
   Objects,
   type Sizes,
+  unpin,
 } from './objects.ts';
 import type { Pins } from './pins.ts';
 import { addr, podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
 import { PolicyStore } from './policy_store.ts';
+import { inboundFault, startAcceleration } from './self_test.ts';
 
 export interface EbpfOptions {
   pins: Pins;
@@ -34,6 +40,10 @@ export interface EbpfOptions {
   sizes?: Partial<Sizes>;
   /** What the operator asked for; a kernel that cannot stays off and says why. */
   acceleration: boolean;
+  /** The highest that is tried. */
+  maxTier?: Exclude<Tier, 0>;
+  /** Directory that remembers the rules of tier 1; null where it may have none. */
+  rulesDirectory?: string | null;
 }
 
 /** Key of a pod's own address, or of the node-wide table of pod addresses. */
@@ -42,13 +52,17 @@ const NODE_NETNS = 0n;
 export class EbpfDatapath implements Datapath {
   readonly backend = 'ebpf';
   readonly adopted: { links: number; pods: number };
+  readonly tier: TierState;
   readonly #pins: Pins;
   readonly #objects: NodeObjects;
   readonly #attachments: Attachments;
   readonly #inbound: Inbound;
+  /** Inbound at tier 1, and what an agent at tier 1 left; null where there can be none. */
+  readonly #rules: IptablesDatapath | null;
   readonly #policies: PolicyStore;
   readonly #listeners: ListenerSlots;
   readonly #accelerator: Accelerator;
+  readonly #cookies: CookieFinder | null;
   readonly #ring: RingBuffer<Event>;
 
   private constructor(parts: {
@@ -56,14 +70,20 @@ export class EbpfDatapath implements Datapath {
     objects: NodeObjects;
     attachments: Attachments;
     inbound: Inbound;
+    rules: IptablesDatapath | null;
+    tier: TierState;
     accelerator: Accelerator;
+    cookies: CookieFinder | null;
   }) {
     const { objects } = parts;
     this.#pins = parts.pins;
     this.#objects = objects;
     this.#attachments = parts.attachments;
     this.#inbound = parts.inbound;
+    this.#rules = parts.rules;
+    this.tier = parts.tier;
     this.#accelerator = parts.accelerator;
+    this.#cookies = parts.cookies;
     this.#policies = new PolicyStore({
       policies: objects.connect.maps.shunt_policies,
       ports: objects.connect.maps.shunt_ports,
@@ -92,9 +112,16 @@ export class EbpfDatapath implements Datapath {
     checkLayout(pins);
     const loader = new Objects(options.objectDirectory, pins, { ...DEFAULT_SIZES, ...options.sizes });
     using stack = new DisposableStack();
+    const cookies = hasCookies() ? null : stack.use(new CookieFinder(await loader.loadCookie()));
+    const before = new Set(pins.mapNames());
     const objects = stack.use(await loader.loadNode());
     const attachments = stack.use(new Attachments(pins, cgroup, objects));
-    attachments.attachAll();
+    try {
+      attachments.attachAll();
+    } catch (error) {
+      unpin(pins, before);
+      throw error;
+    }
     objects.connect.maps.shunt_meta.set(0, {
       layout: LAYOUT_VERSION,
       pad: 0,
@@ -103,17 +130,32 @@ export class EbpfDatapath implements Datapath {
       cgroup_path: cgroup.path.slice(0, 255),
     });
     const inbound = stack.use(new Inbound(loader, pins));
+    const maxTier = options.maxTier ?? HIGHEST;
+    const below = limitedBy(maxTier);
+    const noInbound = maxTier < 2 ? below : await inboundFault(loader);
+    const noAcceleration = noInbound ?? (maxTier < 3 ? below : null);
+    const running = noAcceleration ?? (await startAcceleration(loader));
     const accelerator = stack.use(
-      await Accelerator.start(objects.connect.maps.shunt_settings, loader, options.acceleration),
+      new Accelerator(objects.connect.maps.shunt_settings, running, options.acceleration),
     );
-    const datapath = new EbpfDatapath({ pins, objects, attachments, inbound, accelerator });
+    const tier =
+      noInbound !== null
+        ? tierState(1, noInbound)
+        : typeof running === 'string'
+          ? tierState(2, running)
+          : tierState(3, null);
+    const { rulesDirectory = null } = options;
+    const rules = rulesDirectory === null ? null : new IptablesDatapath(rulesDirectory, 'inbound');
+    const datapath = new EbpfDatapath({
+      ...{ pins, objects, attachments, inbound, rules, tier, accelerator, cookies },
+    });
     stack.move();
     return datapath;
   }
 
   async enroll(workload: Workload): Promise<void> {
     const { cookie, inode, path } = workload.netns;
-    // Before Linux 5.14: the programs would compare with a cookie that the kernel does not tell us.
+    // Found while no finder was at work: the programs would compare with another cookie.
     if (cookie === inode) throw new ShuntError('SHUNT_E_NETNS_COOKIE', undefined, { target: path });
     refuseUnenforceable(workload);
     const maps = this.#objects.connect.maps;
@@ -124,13 +166,13 @@ export class EbpfDatapath implements Datapath {
       this.#ensureCounters(cookie);
       this.#writeAddresses(workload);
       this.#listeners.capture(workload);
-      await this.#inbound.attach(workload.netns);
+      await this.#attachInbound(workload);
       // The switch: from here on the pod's connections are decided.
       maps.shunt_pods.set(cookie, value);
       // A listener that bound before the switch and listened after the first look.
       this.#listeners.capture(workload);
     } catch (error) {
-      if (before === undefined) this.#remove(cookie);
+      if (before === undefined) await this.#remove(cookie);
       throw operationError(error, `${workload.namespace}/${workload.name}`);
     } finally {
       this.#collectPolicies();
@@ -138,7 +180,7 @@ export class EbpfDatapath implements Datapath {
   }
 
   async withdraw(cookie: bigint): Promise<void> {
-    this.#remove(cookie);
+    await this.#remove(cookie);
     this.#collectPolicies();
   }
 
@@ -152,7 +194,7 @@ export class EbpfDatapath implements Datapath {
     else if (policy !== null && !samePod(held, podValue(workload, policy))) {
       found.push('its entry in the pods map differs');
     }
-    if (!this.#inbound.isPinned(cookie)) found.push('inbound steering is not attached');
+    found.push(...(await this.#inboundDrift(workload)));
     if (this.#addressKeys(workload).some((key) => !this.#objects.connect.maps.shunt_addrs.has(key))) {
       found.push('an address is missing');
     }
@@ -173,7 +215,7 @@ export class EbpfDatapath implements Datapath {
   }
 
   async repair(): Promise<string[]> {
-    return [...this.#attachments.repair(), ...this.#sweep()];
+    return [...this.#attachments.repair(), ...(await this.#sweep())];
   }
 
   isEnrolled(cookie: bigint): boolean {
@@ -182,6 +224,7 @@ export class EbpfDatapath implements Datapath {
 
   /** True when the pod's network namespace is gone: its inbound attachment lost its target. */
   isGone(cookie: bigint): boolean {
+    if (this.#rules?.isGone(cookie) === true) return true;
     return this.#pins.podCookies().includes(cookie) && !this.#inbound.isPinned(cookie);
   }
 
@@ -195,7 +238,7 @@ export class EbpfDatapath implements Datapath {
     return [...this.#objects.connect.maps.shunt_pods].map(([cookie, pod]) => ({
       cookie,
       ...podAddresses(pod),
-      inbound: this.#inbound.isPinned(cookie),
+      inbound: this.#hasInbound(cookie),
       listeners: this.#listeners.count(cookie),
       acceleration: podAcceleration(pod),
       counters: readCounters(counters, cookie),
@@ -251,16 +294,43 @@ export class EbpfDatapath implements Datapath {
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
     this.#accelerator[Symbol.dispose]();
+    this.#cookies?.[Symbol.dispose]();
     this.#inbound[Symbol.dispose]();
     this.#attachments[Symbol.dispose]();
     this.#objects[Symbol.dispose]();
   }
 
-  #remove(cookie: bigint): void {
+  async #attachInbound(workload: Workload): Promise<void> {
+    const { netns } = workload;
+    if (this.tier.tier > 1) {
+      await this.#inbound.attach(netns);
+      await this.#rules?.withdraw(netns.cookie);
+      return;
+    }
+    if (this.#rules === null) {
+      const detail = 'inbound rules: another agent holds the run directory';
+      throw new ShuntError('SHUNT_E_BACKEND_UNAVAILABLE', detail, { target: netns.path });
+    }
+    await this.#rules.enroll(workload);
+    // Steering is asked before the rules; what an agent at a higher tier left would go on by old programs.
+    this.#inbound.remove(netns.cookie);
+  }
+
+  #hasInbound(cookie: bigint): boolean {
+    return this.tier.tier > 1 ? this.#inbound.isPinned(cookie) : (this.#rules?.isEnrolled(cookie) ?? false);
+  }
+
+  async #inboundDrift(workload: Workload): Promise<string[]> {
+    if (this.tier.tier === 1) return (await this.#rules?.drift(workload)) ?? [];
+    return this.#inbound.isPinned(workload.netns.cookie) ? [] : ['inbound steering is not attached'];
+  }
+
+  async #remove(cookie: bigint): Promise<void> {
     const maps = this.#objects.connect.maps;
     // The switch first: nothing may decide on rules that are being taken away.
     maps.shunt_pods.delete(cookie);
     this.#inbound.remove(cookie);
+    await this.#rules?.withdraw(cookie);
     this.#listeners.release(cookie);
     const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
     maps.shunt_addrs.deleteMany(stale);
@@ -268,10 +338,11 @@ export class EbpfDatapath implements Datapath {
   }
 
   /** Removes what an enrolment that was cut off left of a pod that is not enrolled. */
-  #sweep(): string[] {
+  async #sweep(): Promise<string[]> {
     const { connect, sockops } = this.#objects;
     const seen = new Set([
       ...this.#pins.podCookies(),
+      ...(this.#rules?.pods() ?? []).map((pod) => pod.cookie),
       ...connect.maps.shunt_counters.keys(),
       ...[...connect.maps.shunt_addrs].map(([, owner]) => owner),
       ...[...sockops.maps.shunt_listeners.keys()].map((key) => key.netns),
@@ -279,7 +350,7 @@ export class EbpfDatapath implements Datapath {
     const swept: string[] = [];
     for (const cookie of seen) {
       if (this.isEnrolled(cookie)) continue;
-      this.#remove(cookie);
+      await this.#remove(cookie);
       swept.push(`removed the remains of a pod that is not enrolled (netns cookie ${cookie})`);
     }
     return swept;

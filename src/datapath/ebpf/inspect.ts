@@ -23,6 +23,7 @@ import { KERNEL_PREFIX, Pins } from './pins.ts';
 export { type Feature, probeFeatures } from './feature_list.ts';
 export { LAYOUT_VERSION } from './objects.ts';
 export { type MapEntry, PinnedMap, summed } from './pinned_map.ts';
+export { probeTier } from './self_test.ts';
 
 export interface PinnedMapInfo {
   /** Name of the pin. */

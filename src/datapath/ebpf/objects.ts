@@ -7,7 +7,18 @@ import { join } from 'node:path';
 import { BpfError, BpfMap, codec, openPinnedMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { loadError } from './failure.ts';
-import { accelerate, connect, dns, inbound, listen, MetaCodec, sockops, sockopt } from './gen/objects.ts';
+import {
+  accelerate,
+  connect,
+  cookie,
+  dns,
+  inbound,
+  listen,
+  MetaCodec,
+  sockops,
+  sockopsBtf,
+  sockopt,
+} from './gen/objects.ts';
 import type { Pins } from './pins.ts';
 
 /** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */
@@ -38,6 +49,9 @@ const LISTENERS_PER_POD = 32;
 const ADDRESSES_PER_POD = 16;
 const FAMILIES = 2;
 
+/** Maps that live and end with the agent. */
+const PRIVATE: ReadonlySet<string> = new Set(['shunt_cookie']);
+
 function capacities(sizes: Sizes): Record<string, number> {
   return {
     shunt_pods: sizes.pods,
@@ -62,13 +76,16 @@ type Definition =
   | typeof dns
   | typeof listen
   | typeof sockops
+  | typeof sockopsBtf
   | typeof sockopt
   | typeof inbound
-  | typeof accelerate;
+  | typeof accelerate
+  | typeof cookie;
 type Opened<D extends Definition> = ReturnType<D['open']>;
 type Loaded<D extends Definition> = Awaited<ReturnType<Opened<D>['load']>>;
 
 export type InboundObject = Loaded<typeof inbound>;
+export type CookieObject = Loaded<typeof cookie>;
 export type AccelerateObject = Loaded<typeof accelerate>;
 
 /** Every object that is loaded once for the node. */
@@ -76,17 +93,20 @@ export interface NodeObjects extends Disposable {
   connect: Loaded<typeof connect>;
   dns: Loaded<typeof dns>;
   listen: Loaded<typeof listen>;
-  sockops: Loaded<typeof sockops>;
+  sockops: Loaded<typeof sockops> | Loaded<typeof sockopsBtf>;
   sockopt: Loaded<typeof sockopt>;
 }
 
 export class Objects {
   readonly #directory: string;
-  readonly #pins: Pins;
+  readonly #pins: Pins | null;
   readonly #sizes: Sizes;
 
-  /** @param directory of the compiled *.bpf.o files */
-  constructor(directory: string, pins: Pins, sizes: Sizes) {
+  /**
+   * @param directory of the compiled *.bpf.o files
+   * @param pins null to try them: each object has maps of its own then, which go with it
+   */
+  constructor(directory: string, pins: Pins | null, sizes: Sizes) {
     this.#directory = directory;
     this.#pins = pins;
     this.#sizes = sizes;
@@ -99,26 +119,46 @@ export class Objects {
    * @throws SHUNT_E_LOAD, SHUNT_E_BPF_DENIED, SHUNT_E_LIBBPF, SHUNT_E_OBJECT_MISSING, SHUNT_E_PINS_VERSION
    */
   async loadNode(): Promise<NodeObjects> {
-    const before = new Set(this.#pins.mapNames());
+    const pins = this.#pins;
+    const before = new Set(pins?.mapNames());
     using stack = new DisposableStack();
     try {
       const loaded = {
         connect: stack.use(await this.#load(connect, 'connect')),
         dns: stack.use(await this.#load(dns, 'dns')),
         listen: stack.use(await this.#load(listen, 'listen')),
-        sockops: stack.use(await this.#load(sockops, 'sockops')),
+        sockops: stack.use(await this.#loadSockops()),
         sockopt: stack.use(await this.#load(sockopt, 'sockopt')),
       };
       const kept = stack.move();
       return { ...loaded, [Symbol.dispose]: () => kept.dispose() };
     } catch (error) {
-      for (const name of this.#pins.mapNames()) if (!before.has(name)) unlinkSync(this.#pins.map(name));
+      if (pins !== null) unpin(pins, before);
       throw error;
+    }
+  }
+
+  /** Before Linux 5.15 sockops cannot ask for a namespace's cookie: another build of the program reads it through BTF. */
+  async #loadSockops(): Promise<NodeObjects['sockops']> {
+    try {
+      return await this.#load(sockops, 'sockops');
+    } catch (error) {
+      if (!isRejected(error)) throw error;
+      try {
+        return await this.#load(sockopsBtf, 'sockops_btf');
+      } catch {
+        throw error;
+      }
     }
   }
 
   loadAccelerate(): Promise<AccelerateObject> {
     return this.#load(accelerate, 'accelerate');
+  }
+
+  /** What tells namespaces' cookies on kernels that do not; nothing of it is pinned. */
+  loadCookie(): Promise<CookieObject> {
+    return this.#load(cookie, 'cookie');
   }
 
   /** One pod's instance of the inbound program. */
@@ -148,14 +188,23 @@ export class Objects {
   #placeMaps(maps: Record<string, { maxEntries: number; pinPath: string | undefined }>): void {
     const wanted = capacities(this.#sizes);
     for (const [name, map] of Object.entries(maps)) {
-      if (name.startsWith('.')) continue;
-      const path = this.#pins.map(name);
-      const capacity = pinnedCapacity(path) ?? wanted[name];
+      if (name.startsWith('.') || PRIVATE.has(name)) continue;
+      const path = this.#pins?.map(name);
+      const capacity = (path === undefined ? undefined : pinnedCapacity(path)) ?? wanted[name];
       // 0: socket storage, which lives in the sockets.
       if (capacity !== undefined && capacity > 0) map.maxEntries = capacity;
-      map.pinPath = path;
+      if (path !== undefined) map.pinPath = path;
     }
   }
+}
+
+/** Takes away the pins of maps that are not among those. */
+export function unpin(pins: Pins, kept: ReadonlySet<string>): void {
+  for (const name of pins.mapNames()) if (!kept.has(name)) unlinkSync(pins.map(name));
+}
+
+function isRejected(error: unknown): boolean {
+  return error instanceof ShuntError && error.code === 'SHUNT_E_LOAD';
 }
 
 /** A pinned map keeps its size until `shunt cleanup`: its entries are in force. */

@@ -11,29 +11,41 @@ import { type Place, readRules, writeRules } from './apply.ts';
 import { Detector } from './detect.ts';
 import { addPassthrough, PASSTHROUGH_6, removePassthrough } from './passthrough_address.ts';
 import { digest, type PodRecord, Records } from './records.ts';
-import { rulesetOf } from './render.ts';
+import { inboundRulesetOf, rulesetOf } from './render.ts';
 import { EMPTY, type Ruleset } from './ruleset.ts';
 
-const DIRECTORY = 'iptables';
+/**
+ * What of a policy stands as rules: all of it, or what reaches the pod from outside, where eBPF takes the rest. Each
+ * remembers its pods in a directory of its own; both write the same chains.
+ */
+export type Part = 'whole' | 'inbound';
+const DIRECTORIES: Readonly<Record<Part, string>> = { whole: 'iptables', inbound: 'iptables-inbound' };
+const PARTS: readonly Part[] = ['whole', 'inbound'];
 
 type Undo = () => Promise<void>;
 
 export class IptablesDatapath implements Datapath {
   readonly backend = 'iptables';
   readonly adopted: { links: number; pods: number };
+  readonly #part: Part;
+  readonly #directory: string;
   readonly #records: Records;
   readonly #detector = new Detector();
 
-  /** @param runDirectory of the agent; what is to be remembered stands in its directory `iptables` */
-  constructor(runDirectory: string) {
-    this.#records = new Records(join(runDirectory, DIRECTORY));
+  /** @param runDirectory of the agent; what is to be remembered stands in a directory in it */
+  constructor(runDirectory: string, part: Part = 'whole') {
+    this.#part = part;
+    this.#directory = runDirectory;
+    this.#records = new Records(join(runDirectory, DIRECTORIES[part]));
     this.adopted = { links: 0, pods: this.#records.all().length };
   }
 
   /** Pods that an agent with this run directory left enrolled; makes nothing. */
-  static recorded(runDirectory: string): PodRecord[] {
-    const directory = join(runDirectory, DIRECTORY);
-    return existsSync(directory) ? new Records(directory).all().map(([, record]) => record) : [];
+  static recorded(runDirectory: string, parts: readonly Part[] = PARTS): PodRecord[] {
+    return parts.flatMap((part) => {
+      const directory = join(runDirectory, DIRECTORIES[part]);
+      return existsSync(directory) ? new Records(directory).all().map(([, record]) => record) : [];
+    });
   }
 
   /**
@@ -47,7 +59,7 @@ export class IptablesDatapath implements Datapath {
       throw new ShuntError('SHUNT_E_NETNS_MISSING', 'it went away meanwhile', { target: netns.path });
     }
     const before = this.#records.get(netns.cookie);
-    const wanted = rulesOf(workload);
+    const wanted = rulesOf(workload, this.#part);
     const places = await this.#places(workload, wanted, before);
     const record: PodRecord = {
       cookie: String(netns.cookie),
@@ -68,7 +80,8 @@ export class IptablesDatapath implements Datapath {
         const saved = await replaceRules(place, wanted.get(place.family) ?? EMPTY, undo);
         if (rules !== undefined) rules.saved = saved;
       }
-      record.passthroughAdded = await settlePassthrough(workload, record.passthroughAdded, undo);
+      if (this.#part === 'whole')
+        record.passthroughAdded = await settlePassthrough(workload, record.passthroughAdded, undo);
     } catch (error) {
       const left = await takeBack(undo);
       if (before !== undefined) this.#records.put({ ...before, netns: netns.path });
@@ -85,7 +98,7 @@ export class IptablesDatapath implements Datapath {
     // The same namespace under another key: its rules are that pod's now.
     const taken = this.#records.all().some(([key, { inode }]) => key !== cookie && inode === record.inode);
     try {
-      if (!taken && !isGone(record)) await remove(record);
+      if (!taken && !isGone(record)) await remove(record, this.#isHeldOtherwise(record));
     } catch (error) {
       // With the namespace its rules go too.
       if (!isGone(record)) throw error;
@@ -96,7 +109,7 @@ export class IptablesDatapath implements Datapath {
   async drift(workload: Workload): Promise<string[]> {
     const record = this.#records.get(workload.netns.cookie);
     if (record === undefined) return ['it has no rules of ours'];
-    const wanted = rulesOf(workload);
+    const wanted = rulesOf(workload, this.#part);
     const found: string[] = [];
     for (const rules of record.rules) {
       const name = `its IPv${rules.family} rules`;
@@ -111,7 +124,11 @@ export class IptablesDatapath implements Datapath {
       if (!record.rules.some((rules) => rules.family === family))
         found.push(`its IPv${family} rules are missing`);
     }
-    if (wantsPassthrough(workload) && !workload.netns.addresses.includes(PASSTHROUGH_6)) {
+    if (
+      this.#part === 'whole' &&
+      wantsPassthrough(workload) &&
+      !workload.netns.addresses.includes(PASSTHROUGH_6)
+    ) {
       found.push(`${PASSTHROUGH_6} is not on its lo`);
     }
     return found;
@@ -178,6 +195,13 @@ export class IptablesDatapath implements Datapath {
   /** Rules and records stay. */
   [Symbol.dispose](): void {}
 
+  /** Whether the rules that stand are those of the other part, which wrote them over ours. */
+  #isHeldOtherwise({ inode }: PodRecord): boolean {
+    const [other = this.#part] = PARTS.filter((part) => part !== this.#part);
+    const records = new Records(join(this.#directory, DIRECTORIES[other])).all();
+    return records.some(([, record]) => record.inode === inode);
+  }
+
   /** Where rules are to be written: families wanted, and those that hold ours and are not wanted any more. */
   async #places(
     workload: Workload,
@@ -196,10 +220,11 @@ export class IptablesDatapath implements Datapath {
 }
 
 /** Rules by family. A pod without an IPv6 address gets none for it, as with every mesh. */
-function rulesOf({ policy, ip4, ip6 }: Workload): Map<AddressFamily, Ruleset> {
+function rulesOf({ policy, ip4, ip6 }: Workload, part: Part): Map<AddressFamily, Ruleset> {
+  const render = part === 'whole' ? rulesetOf : inboundRulesetOf;
   const wanted = new Map<AddressFamily, Ruleset>();
-  if (policy.families.ip4) wanted.set(4, rulesetOf(policy, 4, ip4));
-  if (policy.families.ip6 && ip6 !== null) wanted.set(6, rulesetOf(policy, 6, ip6));
+  if (policy.families.ip4) wanted.set(4, render(policy, 4, ip4));
+  if (policy.families.ip6 && ip6 !== null) wanted.set(6, render(policy, 6, ip6));
   return wanted;
 }
 
@@ -232,8 +257,9 @@ async function settlePassthrough(workload: Workload, added: boolean, undo: Undo[
   return true;
 }
 
-async function remove({ netns, rules, passthroughAdded }: PodRecord): Promise<void> {
-  for (const { family, variant } of rules) {
+/** @param keepRules only what else was done to the pod is taken back */
+async function remove({ netns, rules, passthroughAdded }: PodRecord, keepRules: boolean): Promise<void> {
+  for (const { family, variant } of keepRules ? [] : rules) {
     const place = { netns, family, variant };
     await writeRules(place, await readRules(place), EMPTY);
   }

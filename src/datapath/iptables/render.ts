@@ -55,6 +55,29 @@ export function rulesetOf(policy: RedirectPolicy, family: AddressFamily, podAddr
   return ruleset;
 }
 
+/**
+ * The part of a policy's rules that inbound connections meet, for pods whose outbound connections eBPF redirects.
+ * Parameters as rulesetOf.
+ */
+export function inboundRulesetOf(
+  policy: RedirectPolicy,
+  family: AddressFamily,
+  podAddress: string | null,
+): Ruleset {
+  const nat = rulesetOf(policy, family, podAddress).get('nat');
+  if (nat === undefined) return EMPTY;
+  const chains = [CHAINS.toInbound, CHAINS.inbound];
+  return new Map([
+    [
+      'nat',
+      {
+        chains: new Map([...nat.chains].filter(([name]) => chains.some((chain) => chain === name))),
+        jumps: nat.jumps.filter(({ chain }) => chain === 'PREROUTING'),
+      },
+    ],
+  ]);
+}
+
 /** The document that puts a policy into a network namespace which holds none. Parameters as rulesetOf. */
 export function renderDocument(
   policy: RedirectPolicy,
