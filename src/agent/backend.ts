@@ -27,13 +27,25 @@ export interface BackendOptions {
   maxPolicies?: number | undefined;
 }
 
+/** Why the node has its backend, for metrics and alerts: few, and never renamed. */
+export type BackendCause =
+  | 'asked'
+  | 'capable'
+  | 'old-kernel'
+  | 'no-cgroup2'
+  | 'no-bpffs'
+  | 'bpf-denied'
+  | 'load-failed'
+  | 'no-libbpf';
+
 export interface Backend extends Disposable {
   /** The node's own: what a pod gets that has no wish. */
   datapath: Datapath;
   /** Iptables beside eBPF, for pods that want it or need it. */
   beside: Datapath | null;
-  /** Why this one. */
+  /** Why this one, for people. */
   reason: string;
+  cause: BackendCause;
   /** Cgroup that programs are attached to; null with iptables. */
   cgroup: string | null;
   /** Says what another backend left in force that this agent cannot take over. */
@@ -46,13 +58,20 @@ export interface Backend extends Disposable {
 const FIRST_KERNEL = { major: 5, minor: 7 };
 
 /** What a node lacks, and iptables does not need. Anything else is a mistake, to be told rather than worked around. */
-const FALLBACK: readonly ErrorCode[] = [
-  'SHUNT_E_CGROUP2_MISSING',
-  'SHUNT_E_BPFFS_MISSING',
-  'SHUNT_E_BPF_DENIED',
-  'SHUNT_E_LOAD',
-  'SHUNT_E_LIBBPF',
-];
+const FALLBACK: Partial<Record<ErrorCode, BackendCause>> = {
+  SHUNT_E_CGROUP2_MISSING: 'no-cgroup2',
+  SHUNT_E_BPFFS_MISSING: 'no-bpffs',
+  SHUNT_E_BPF_DENIED: 'bpf-denied',
+  SHUNT_E_LOAD: 'load-failed',
+  SHUNT_E_LIBBPF: 'no-libbpf',
+};
+
+interface Why {
+  cause: BackendCause;
+  reason: string;
+}
+
+const ASKED: Why = { cause: 'asked', reason: 'asked for with --backend' };
 
 /**
  * Starts the backend asked for. `auto` is eBPF, or iptables on a node that cannot run it.
@@ -62,22 +81,25 @@ const FALLBACK: readonly ErrorCode[] = [
  */
 export async function startBackend(options: BackendOptions, log: Logger): Promise<Backend> {
   const chosen = await choose(options, log);
-  log.info({ event: 'backend', backend: chosen.datapath.backend, reason: chosen.reason }, 'backend chosen');
+  const { datapath, cause, reason } = chosen;
+  log.info({ event: 'backend', backend: datapath.backend, cause, reason }, 'backend chosen');
   return chosen;
 }
 
 async function choose(options: BackendOptions, log: Logger): Promise<Backend> {
-  if (options.backend === 'iptables') return startIptables(options, 'asked for with --backend', log);
-  if (options.backend === 'ebpf') return await startEbpf(options, 'asked for with --backend', log);
+  if (options.backend === 'iptables') return startIptables(options, ASKED, log);
+  if (options.backend === 'ebpf') return await startEbpf(options, ASKED, log);
   // Pods of an earlier agent are in force in the kernel; rules beside them would decide a second time.
   const pinned = existsSync(new Pins(options.bpffs).map('pods'));
   const old = oldKernel(release());
-  if (old !== null && !pinned) return startIptables(options, old, log);
+  if (old !== null && !pinned) return startIptables(options, { cause: 'old-kernel', reason: old }, log);
   try {
-    return await startEbpf(options, 'the kernel runs it', log);
+    return await startEbpf(options, { cause: 'capable', reason: 'the kernel runs it' }, log);
   } catch (error) {
-    if (!(error instanceof ShuntError) || !FALLBACK.includes(error.code) || pinned) throw error;
-    return startIptables(options, `eBPF cannot be used: ${error.message} [${error.code}]`, log);
+    const cause = error instanceof ShuntError ? FALLBACK[error.code] : undefined;
+    if (!(error instanceof ShuntError) || cause === undefined || pinned) throw error;
+    const reason = `eBPF cannot be used: ${error.message} [${error.code}]`;
+    return startIptables(options, { cause, reason }, log);
   }
 }
 
@@ -94,7 +116,7 @@ export function oldKernel(text: string): string | null {
   return enough ? null : `the kernel is ${text}, and eBPF needs ${FIRST_KERNEL.major}.${FIRST_KERNEL.minor}`;
 }
 
-async function startEbpf(options: BackendOptions, reason: string, log: Logger): Promise<Backend> {
+async function startEbpf(options: BackendOptions, why: Why, log: Logger): Promise<Backend> {
   const cgroup = resolveCgroup(options.cgroup());
   const pins = new Pins(options.bpffs);
   pins.prepare();
@@ -117,7 +139,7 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
   return {
     datapath,
     beside: beside.datapath,
-    reason,
+    ...why,
     cgroup: cgroup.path,
     tellOthers: () => {},
     run: (signal, onError) => datapath.runAcceleration(signal, onError),
@@ -125,7 +147,7 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
   };
 }
 
-function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: Logger): Backend {
+function startIptables({ socket, bpffs }: BackendOptions, why: Why, log: Logger): Backend {
   const directory = dirname(socket);
   mkdirSync(directory, { recursive: true });
   const lock = lockDirectory(directory);
@@ -133,7 +155,7 @@ function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: L
   return {
     datapath,
     beside: null,
-    reason,
+    ...why,
     cgroup: null,
     tellOthers: () => tellPins(bpffs, log),
     run: async (signal) => await aborted(signal),

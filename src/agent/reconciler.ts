@@ -11,15 +11,39 @@ import type { Snapshot } from '../pod/files.ts';
 import type { Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
-import { NODES_OWN, type NodeBackends, type PodBackend, podBackend } from './pod_backend.ts';
+import {
+  NODES_OWN,
+  type NodeBackends,
+  type PodBackend,
+  type PodBackendCause,
+  podBackend,
+} from './pod_backend.ts';
 
 interface Entry {
   desire: Desire;
   /** What is in force, which for a failed pod is what was before; null when it is not enrolled. */
   held: Workload | null;
+  /** What enforces it; null when it is not enrolled. */
+  by: Datapath['backend'] | null;
   /** Why the pod has the backend it has, or was to have; null before it was chosen. */
   backendReason: string | null;
+  causes: readonly PodBackendCause[];
   error: ShuntError | null;
+}
+
+/** Hears of passes as they run. */
+export interface ReconcileObserver {
+  began(): void;
+  ended(tookMs: number, report: ReconcileReport | null): void;
+  /** A pod that was not enrolled, or not whole, until now. */
+  enrolled(workload: Workload): void;
+}
+
+/** A pod in the fewest words. */
+export interface PodState {
+  state: PodReport['state'];
+  backend: PodReport['backend'];
+  causes: readonly PodBackendCause[];
 }
 
 export class Reconciler {
@@ -28,17 +52,24 @@ export class Reconciler {
   readonly #datapaths: readonly Datapath[];
   readonly #context: () => ProfileContext;
   readonly #log: Logger;
+  readonly #observer: ReconcileObserver | null;
   #entries = new Map<string, Entry>();
   #first = true;
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Snapshot = { pods: [], rejected: [] };
 
   /** @param context what pods are recognised with, asked for at each pass */
-  constructor(backends: NodeBackends, log: Logger, context: () => ProfileContext = () => ({})) {
+  constructor(
+    backends: NodeBackends,
+    log: Logger,
+    context: () => ProfileContext = () => ({}),
+    observer: ReconcileObserver | null = null,
+  ) {
     this.#backends = backends;
     this.#datapaths = [backends.ebpf, backends.iptables].filter((datapath) => datapath !== null);
     this.#context = context;
     this.#log = log;
+    this.#observer = observer;
   }
 
   get snapshot(): Snapshot {
@@ -47,7 +78,7 @@ export class Reconciler {
 
   /** One pass over everything, after those that were asked for before it. */
   reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
-    const pass = this.#turn.then(() => this.#pass(snapshot ?? this.#snapshot));
+    const pass = this.#turn.then(() => this.#observed(snapshot ?? this.#snapshot));
     this.#turn = pass.catch(() => {});
     return pass;
   }
@@ -68,6 +99,25 @@ export class Reconciler {
       for (const pod of pods) if (!kernel.has(pod.cookie)) kernel.set(pod.cookie, { backend, pod });
     }
     return [...this.#entries.values()].map((entry) => reportOf(entry, kernel));
+  }
+
+  /** Every pod's state without a look into the kernel. */
+  states(): PodState[] {
+    return [...this.#entries.values()].map((entry) => {
+      return { state: stateOf(entry), backend: entry.by, causes: entry.causes };
+    });
+  }
+
+  async #observed(snapshot: Snapshot): Promise<ReconcileReport> {
+    const startedMs = performance.now();
+    let report: ReconcileReport | null = null;
+    this.#observer?.began();
+    try {
+      report = await this.#pass(snapshot);
+      return report;
+    } finally {
+      this.#observer?.ended(performance.now() - startedMs, report);
+    }
   }
 
   async #pass(snapshot: Snapshot): Promise<ReconcileReport> {
@@ -106,7 +156,7 @@ export class Reconciler {
           'pod left alone',
         );
       }
-      return { desire, held: null, backendReason: null, error: null };
+      return { desire, held: null, by: null, backendReason: null, causes: [], error: null };
     }
     if (desire.kind === 'failed') return this.#failed(desire, held, desire.error, earlier);
     const { workload } = desire;
@@ -122,12 +172,13 @@ export class Reconciler {
       backend = podBackend(this.#backends, workload, desire.backend);
       this.#tellBackend(workload, backend, earlier);
       await this.#enroll(workload, held, desire, backend, earlier, report);
-      return { desire, held: workload, backendReason: backend.reason, error: null };
+      const { reason: backendReason, causes } = backend;
+      return { desire, held: workload, by: backend.datapath.backend, backendReason, causes, error: null };
     } catch (error) {
       if (!(error instanceof ShuntError)) throw error;
       // An adopted pod that could not be taken over is still in force.
       const inForce = held ?? (this.#isEnrolled(workload.netns.cookie) ? workload : null);
-      return this.#failed(desire, inForce, error, earlier, backend?.reason);
+      return this.#failed(desire, inForce, error, earlier, backend);
     }
   }
 
@@ -163,6 +214,7 @@ export class Reconciler {
       const change = { from: other.backend, to: datapath.backend };
       this.#log.info({ event: 'pod-backend-changed', pod, ...change }, 'pod has another backend');
     }
+    if (!beside && (!inKernel || drift.length > 0)) this.#observer?.enrolled(workload);
     const tookMs = Math.round((performance.now() - startedMs) * 100) / 100;
     if (held !== null && held.netns.cookie !== cookie) {
       for (const each of this.#datapaths) await each.withdraw(held.netns.cookie);
@@ -200,7 +252,7 @@ export class Reconciler {
     held: Workload | null,
     error: ShuntError,
     earlier: Entry | null,
-    backendReason = earlier?.backendReason ?? null,
+    backend: PodBackend | null = null,
   ): Entry {
     if (earlier?.error?.message !== error.message) {
       this.#log.error(
@@ -208,7 +260,14 @@ export class Reconciler {
         held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
       );
     }
-    return { desire, held, backendReason, error };
+    return {
+      desire,
+      held,
+      by: held === null ? null : this.#holderOf(held.netns.cookie),
+      backendReason: backend?.reason ?? earlier?.backendReason ?? null,
+      causes: backend?.causes ?? earlier?.causes ?? [],
+      error,
+    };
   }
 
   /**
@@ -243,7 +302,9 @@ export class Reconciler {
       } else await this.#withdraw(cookie, null, 'no manifest names it');
     }
     for (const entry of entries.values()) {
-      if (entry.held !== null && !this.#isEnrolled(entry.held.netns.cookie)) entry.held = null;
+      if (entry.held === null || this.#isEnrolled(entry.held.netns.cookie)) continue;
+      entry.held = null;
+      entry.by = null;
     }
   }
 
@@ -252,7 +313,11 @@ export class Reconciler {
   }
 
   #isEnrolled(cookie: bigint): boolean {
-    return this.#datapaths.some((datapath) => datapath.isEnrolled(cookie));
+    return this.#holderOf(cookie) !== null;
+  }
+
+  #holderOf(cookie: bigint): Datapath['backend'] | null {
+    return this.#datapaths.find((datapath) => datapath.isEnrolled(cookie))?.backend ?? null;
   }
 
   async #withdraw(
@@ -276,7 +341,7 @@ function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
   const inKernel = held === null ? undefined : kernel.get(held.netns.cookie);
   return {
     ...desire.name,
-    state: error !== null ? 'failed' : held !== null ? 'enrolled' : 'left',
+    state: stateOf(entry),
     reason: desire.kind === 'leave' ? desire.reason : null,
     error: error === null ? null : errorReport(error),
     mesh: held?.policy.mesh ?? null,
@@ -289,4 +354,9 @@ function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
     policy: held?.policy ?? null,
     held: inKernel?.pod ?? null,
   };
+}
+
+function stateOf({ error, held }: Entry): PodReport['state'] {
+  if (error !== null) return 'failed';
+  return held !== null ? 'enrolled' : 'left';
 }

@@ -90,6 +90,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     )
     .option('--max-pods <n>', 'pods the maps have room for (default 512)', positiveInteger)
     .option('--max-policies <n>', 'different policies the maps have room for (default 512)', positiveInteger)
+    .option('--metrics <host:port>', 'serve /metrics, /livez, /readyz and /startupz here (default: nowhere)')
     .option(
       '--reconcile-interval <seconds>',
       'compare with the kernel this often (default 60)',

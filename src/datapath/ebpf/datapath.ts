@@ -7,7 +7,7 @@ import { VERSION } from '../../version.ts';
 import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, MapFill } from '../interface.ts';
 import { Accelerator } from './accelerator.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
-import { readCounters } from './counters.ts';
+import { RETIRED, readCounters, readTotals, retireCounters } from './counters.ts';
 import { unenforceable } from './enforceable.ts';
 import { readEvents } from './events.ts';
 import { operationError } from './failure.ts';
@@ -221,6 +221,10 @@ export class EbpfDatapath implements Datapath {
     }));
   }
 
+  counters(): Record<string, bigint> {
+    return readTotals(this.#objects.connect.maps.shunt_counters);
+  }
+
   acceleration(): AccelerationState {
     return this.#accelerator.state();
   }
@@ -255,7 +259,7 @@ export class EbpfDatapath implements Datapath {
     this.#listeners.release(cookie);
     const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
     maps.shunt_addrs.deleteMany(stale);
-    maps.shunt_counters.delete(cookie);
+    retireCounters(maps.shunt_counters, cookie);
   }
 
   /** Removes what an enrolment that was cut off left of a pod that is not enrolled. */
@@ -267,6 +271,7 @@ export class EbpfDatapath implements Datapath {
       ...[...connect.maps.shunt_addrs].map(([, owner]) => owner),
       ...[...sockops.maps.shunt_listeners.keys()].map((key) => key.netns),
     ]);
+    seen.delete(RETIRED);
     const swept: string[] = [];
     for (const cookie of seen) {
       if (this.isEnrolled(cookie)) continue;
