@@ -127,6 +127,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .argument('[pod]', 'name or namespace/name of a pod that the agent knows')
     .option('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
     .option('--config <file>', 'settings of the meshes, with -f')
+    .option('--rules', 'its rules in words, in the order in which the mesh tries them')
     .description("the pod's redirect policy, or why it is left alone or rejected")
     .action(
       does(async (context, args, options) =>
