@@ -25,7 +25,7 @@ export const LAYERS = [
     paths: ['src/observe/'],
     may: [...COMMON, 'policy'],
     types: ['pod', 'datapath'],
-    packages: ['pino'],
+    packages: ['pino', 'prom-client'],
   },
   { name: 'datapath', paths: ['src/datapath/'], may: [...COMMON, 'policy', 'pod', 'observe'] },
   {
@@ -63,7 +63,7 @@ export const LAYERS = [
 ];
 
 /** Packages that only the layers naming them may import. */
-const CONFINED = ['koffi', 'commander', 'pino'];
+const CONFINED = ['koffi', 'commander', 'pino', 'prom-client'];
 /** What tests beside the code may use besides their layer's own. */
 const FOR_TESTS = ['lab', 'test', 'agent', 'ebpf', 'libbpf-ts', 'version'];
 /** Built-in modules that only compute; of node:net these names do. */

@@ -129,8 +129,10 @@ static __always_inline bool redirect(struct bpf_sock *sk, const struct query *q,
 		return false;
 	/* No memory: the query goes out as it was, as a datagram may. Nothing escapes by it but a name. */
 	queries = bpf_sk_storage_get(&shunt_queries, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!queries)
+	if (!queries) {
+		count(q->netns, COUNTER_DNS_PASSED);
 		return false;
+	}
 	to->addr = is4 ? policy->dns4 : policy->dns6;
 	to->port = policy->dns_port;
 	bound = !addr_is_any(&q->saddr);

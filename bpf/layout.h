@@ -12,7 +12,7 @@
 #define SHUNT_LAYOUT_H
 
 /* Raised whenever a pinned map's key or value changes shape. */
-#define SHUNT_LAYOUT_VERSION 2
+#define SHUNT_LAYOUT_VERSION 3
 
 #define SHUNT_MAX_PROXY_IDS 4
 /* No process runs under it: the kernel's own word for an invalid id. */
@@ -301,6 +301,7 @@ enum counter {
 	COUNTER_LISTENER_LOST,
 	COUNTER_EVENT_LOST,
 	COUNTER_DNS_REDIRECTED,
+	COUNTER_DNS_PASSED, /* captured by the rules, sent on for want of memory */
 	COUNTER_MAX,
 };
 

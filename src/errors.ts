@@ -20,6 +20,10 @@ export const ERRORS = {
     what: 'the agent cannot listen on this socket path',
     fix: 'name another path with --socket, or remove what stands there',
   },
+  SHUNT_E_METRICS_LISTEN: {
+    what: 'the agent cannot serve its metrics on this address',
+    fix: 'give --metrics an address of this host and a port that is free; `ss -ltnp` shows who has one',
+  },
   SHUNT_E_AGENT_SLOW: {
     what: 'the agent did not answer in time',
     fix: 'see its log for what it is doing, then try again',

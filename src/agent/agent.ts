@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Datapath, DatapathEvent } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import { RepeatLimiter } from '../observe/log.ts';
+import type { ListenAddress } from '../observe/metrics_server.ts';
 import { containerDirectories } from '../pod/cgroup.ts';
 import { type Snapshot, watchPodFiles } from '../pod/files.ts';
 import { nodeNameservers } from '../pod/nameservers.ts';
@@ -13,6 +14,8 @@ import type { ReconcileReport, StatusReport } from './api.ts';
 import { type BackendOptions, startBackend } from './backend.ts';
 import { ContainerWatch } from './container_watch.ts';
 import { labelOf } from './desire.ts';
+import { Observation } from './observation.ts';
+import type { Tally } from './readings.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
 import { SettingsFile } from './settings_file.ts';
@@ -23,6 +26,8 @@ export interface AgentOptions extends BackendOptions {
   reconcileIntervalMs: number;
   /** File of mesh settings; null for none. */
   config: string | null;
+  /** Where /metrics and the probes are served; null for nowhere. */
+  metrics: ListenAddress | null;
 }
 
 const CAP_BPF = 39n;
@@ -39,6 +44,10 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const startedAt = new Date().toISOString();
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
+  await using observation = new Observation(options.reconcileIntervalMs, log.child({ component: 'observe' }));
+  ended.addEventListener('abort', () => observation.ending(), { once: true });
+  // Before anything is changed: an address that is taken ends the agent.
+  if (options.metrics !== null) await observation.serve(options.metrics);
   // Whatever ends this function ends the watchers with it.
   await using snapshots = watchPodFiles(options.pods, { signal: ended });
   const first = await snapshots.next();
@@ -56,7 +65,9 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     },
     log.child({ component: 'reconcile' }),
     () => ({ settings: settings.settings, nameservers: nodeNameservers }),
+    observation,
   );
+  observation.started({ backend, reconciler, settings });
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
   let pending = false;
   using containers = new ContainerWatch(() => {
@@ -146,7 +157,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   await Promise.all([
     watchManifests(snapshots, reconcile, log),
     reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
-    tellEvents(datapath, reconciler, reconcile, log, ended),
+    tellEvents(datapath, reconciler, reconcile, observation.tally, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
     settings.watch(ended, async (outcome) => {
       tellSettings(settings, outcome, log);
@@ -217,11 +228,13 @@ async function tellEvents(
   datapath: Datapath,
   reconciler: Reconciler,
   reconcile: () => Promise<ReconcileReport>,
+  tally: Tally,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   const limiter = new RepeatLimiter();
   for await (const event of datapath.events(signal)) {
+    tally.kernelEvent(event.kind);
     const workload = reconciler.workloadOf(event.netns);
     const pod = workload === undefined ? null : labelOf(workload);
     const repeats = limiter.admit(`${event.kind} ${event.netns}`);

@@ -29,13 +29,25 @@ export interface BackendOptions {
   maxPolicies?: number | undefined;
 }
 
+/** Why the node has its backend, for metrics and alerts: few, and never renamed. */
+export type BackendCause =
+  | 'asked'
+  | 'capable'
+  | 'limited'
+  | 'no-cgroup2'
+  | 'no-bpffs'
+  | 'bpf-denied'
+  | 'load-failed'
+  | 'no-libbpf';
+
 export interface Backend extends Disposable {
   /** The node's own: what a pod gets that has no wish. */
   datapath: Datapath;
   /** Iptables beside eBPF, for pods that want it or need it. */
   beside: Datapath | null;
-  /** Why this one. */
+  /** Why this one, for people. */
   reason: string;
+  cause: BackendCause;
   /** How far the kernel carries it. */
   tier: TierState;
   /** Cgroup that programs are attached to; null with iptables. */
@@ -47,14 +59,21 @@ export interface Backend extends Disposable {
 }
 
 /** What a node lacks, and iptables does not need. Anything else is a mistake, to be told rather than worked around. */
-const FALLBACK: readonly ErrorCode[] = [
-  'SHUNT_E_CGROUP2_MISSING',
-  'SHUNT_E_BPFFS_MISSING',
-  'SHUNT_E_BPF_DENIED',
-  'SHUNT_E_LOAD',
-  'SHUNT_E_ATTACH',
-  'SHUNT_E_LIBBPF',
-];
+const FALLBACK: Partial<Record<ErrorCode, BackendCause>> = {
+  SHUNT_E_CGROUP2_MISSING: 'no-cgroup2',
+  SHUNT_E_BPFFS_MISSING: 'no-bpffs',
+  SHUNT_E_BPF_DENIED: 'bpf-denied',
+  SHUNT_E_LOAD: 'load-failed',
+  SHUNT_E_ATTACH: 'load-failed',
+  SHUNT_E_LIBBPF: 'no-libbpf',
+};
+
+interface Why {
+  cause: BackendCause;
+  reason: string;
+}
+
+const ASKED: Why = { cause: 'asked', reason: 'asked for with --backend' };
 
 /**
  * Starts the backend asked for. `auto` is eBPF, or iptables on a node that cannot run it.
@@ -64,27 +83,31 @@ const FALLBACK: readonly ErrorCode[] = [
  */
 export async function startBackend(options: BackendOptions, log: Logger): Promise<Backend> {
   const chosen = await choose(options, log);
-  const { datapath, tier, reason } = chosen;
-  const told = { backend: datapath.backend, tier: tier.tier, limit: tier.limit, reason };
+  const { datapath, tier, cause, reason } = chosen;
+  const told = { backend: datapath.backend, tier: tier.tier, limit: tier.limit, cause, reason };
   log.info({ event: 'backend', ...told }, 'backend chosen');
   return chosen;
 }
 
 async function choose(options: BackendOptions, log: Logger): Promise<Backend> {
-  if (options.backend === 'iptables') return startIptables(options, 'asked for with --backend', log);
-  if (options.maxTier === 0) return startIptables(options, limitedBy(options.maxTier), log);
-  if (options.backend === 'ebpf') return await startEbpf(options, 'asked for with --backend', log);
+  if (options.backend === 'iptables') return startIptables(options, ASKED, log);
+  if (options.maxTier === 0) {
+    return startIptables(options, { cause: 'limited', reason: limitedBy(options.maxTier) }, log);
+  }
+  if (options.backend === 'ebpf') return await startEbpf(options, ASKED, log);
   // Pods of an earlier agent are in force in the kernel; rules beside them would decide a second time.
   const pinned = existsSync(new Pins(options.bpffs).map('pods'));
   try {
-    return await startEbpf(options, 'the kernel runs it', log);
+    return await startEbpf(options, { cause: 'capable', reason: 'the kernel runs it' }, log);
   } catch (error) {
-    if (!(error instanceof ShuntError) || !FALLBACK.includes(error.code) || pinned) throw error;
-    return startIptables(options, `eBPF cannot be used: ${error.message} [${error.code}]`, log);
+    const cause = error instanceof ShuntError ? FALLBACK[error.code] : undefined;
+    if (!(error instanceof ShuntError) || cause === undefined || pinned) throw error;
+    const reason = `eBPF cannot be used: ${error.message} [${error.code}]`;
+    return startIptables(options, { cause, reason }, log);
   }
 }
 
-async function startEbpf(options: BackendOptions, reason: string, log: Logger): Promise<Backend> {
+async function startEbpf(options: BackendOptions, why: Why, log: Logger): Promise<Backend> {
   const cgroup = resolveCgroup(options.cgroup());
   const pins = new Pins(options.bpffs);
   pins.prepare();
@@ -109,7 +132,7 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
   return {
     datapath,
     beside: beside.datapath,
-    reason,
+    ...why,
     tier: datapath.tier,
     cgroup: cgroup.path,
     tellOthers: () => {},
@@ -118,7 +141,7 @@ async function startEbpf(options: BackendOptions, reason: string, log: Logger): 
   };
 }
 
-function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: Logger): Backend {
+function startIptables({ socket, bpffs }: BackendOptions, why: Why, log: Logger): Backend {
   const directory = dirname(socket);
   mkdirSync(directory, { recursive: true });
   const lock = lockDirectory(directory);
@@ -126,8 +149,8 @@ function startIptables({ socket, bpffs }: BackendOptions, reason: string, log: L
   return {
     datapath,
     beside: null,
-    reason,
-    tier: tierState(0, reason),
+    ...why,
+    tier: tierState(0, why.reason),
     cgroup: null,
     tellOthers: () => tellPins(bpffs, log),
     run: async (signal) => await aborted(signal),

@@ -1,5 +1,5 @@
 /** Which of the node's backends enforces a pod, and why. */
-import { unenforceable } from '../datapath/ebpf/enforceable.ts';
+import { type Beyond, beyond, unenforceable } from '../datapath/ebpf/enforceable.ts';
 import type { Datapath } from '../datapath/interface.ts';
 import { ShuntError } from '../errors.ts';
 import type { BackendWish } from '../mesh/shunt_annotation.ts';
@@ -11,7 +11,12 @@ export interface PodBackend {
   other: Datapath | null;
   /** For people. */
   reason: string;
+  /** The same for metrics; several where eBPF cannot follow several settings. */
+  causes: readonly PodBackendCause[];
 }
+
+/** Why a pod has its backend. `node`: as the node's others. */
+export type PodBackendCause = 'node' | 'asked' | Beyond;
 
 /** The backends that this agent runs. */
 export interface NodeBackends {
@@ -25,8 +30,9 @@ export interface NodeBackends {
 
 /** The reason of a pod that has no other. */
 export const NODES_OWN = "the node's backend";
+const AS_NODE = { reason: NODES_OWN, causes: ['node'] } as const;
 /** Of `--backend` and the annotation the annotation counts. */
-const ASKED = 'asked for with shunt.dev/backend';
+const AS_ASKED = { reason: 'asked for with shunt.dev/backend', causes: ['asked'] } as const;
 
 /**
  * `auto` is eBPF where it can follow the whole policy, else iptables. `ebpf` and `iptables` are never swapped for the other.
@@ -38,20 +44,21 @@ export function podBackend(node: NodeBackends, workload: Workload, asked: Backen
   const wish = asked ?? node.wish;
   if (wish === 'iptables') {
     if (iptables === null) throw unavailable(workload, 'iptables: another agent holds the run directory');
-    return { datapath: iptables, other: ebpf, reason: asked === null ? NODES_OWN : ASKED };
+    return { datapath: iptables, other: ebpf, ...(asked === null ? AS_NODE : AS_ASKED) };
   }
   if (wish === 'ebpf') {
     if (ebpf === null) throw unavailable(workload, `eBPF: ${node.reason}`);
-    return { datapath: ebpf, other: iptables, reason: asked === null ? NODES_OWN : ASKED };
+    return { datapath: ebpf, other: iptables, ...(asked === null ? AS_NODE : AS_ASKED) };
   }
   if (ebpf === null) {
     if (iptables === null) throw unavailable(workload, 'neither backend runs');
-    return { datapath: iptables, other: null, reason: NODES_OWN };
+    return { datapath: iptables, other: null, ...AS_NODE };
   }
   const cannot = beyondEbpf(workload);
-  if (cannot.length === 0) return { datapath: ebpf, other: iptables, reason: NODES_OWN };
+  if (cannot.length === 0) return { datapath: ebpf, other: iptables, ...AS_NODE };
   if (iptables === null) throw unavailable(workload, `iptables, which it needs: ${cannot.join('; ')}`);
-  return { datapath: iptables, other: ebpf, reason: `eBPF cannot follow ${cannot.join('; ')}` };
+  const reason = `eBPF cannot follow ${cannot.join('; ')}`;
+  return { datapath: iptables, other: ebpf, reason, causes: beyond(workload.policy) };
 }
 
 /** What eBPF would not follow, a sentence each. */

@@ -11,16 +11,40 @@ import type { Snapshot } from '../pod/files.ts';
 import type { Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
-import { NODES_OWN, type NodeBackends, type PodBackend, podBackend } from './pod_backend.ts';
+import {
+  NODES_OWN,
+  type NodeBackends,
+  type PodBackend,
+  type PodBackendCause,
+  podBackend,
+} from './pod_backend.ts';
 
 interface Entry {
   desire: Desire;
   /** What is in force, which for a failed pod is what was before; null when it is not enrolled. */
   held: Workload | null;
+  /** What enforces it; null when it is not enrolled. */
+  by: Datapath['backend'] | null;
   /** Why the pod has the backend it has, or was to have; null before it was chosen. */
   backendReason: string | null;
+  causes: readonly PodBackendCause[];
   others: readonly string[];
   error: ShuntError | null;
+}
+
+/** Hears of passes as they run. */
+export interface ReconcileObserver {
+  began(): void;
+  ended(tookMs: number, report: ReconcileReport | null): void;
+  /** A pod that was not enrolled, or not whole, until now. */
+  enrolled(workload: Workload): void;
+}
+
+/** A pod in the fewest words. */
+export interface PodState {
+  state: PodReport['state'];
+  backend: PodReport['backend'];
+  causes: readonly PodBackendCause[];
 }
 
 export class Reconciler {
@@ -29,17 +53,24 @@ export class Reconciler {
   readonly #datapaths: readonly Datapath[];
   readonly #context: () => ProfileContext;
   readonly #log: Logger;
+  readonly #observer: ReconcileObserver | null;
   #entries = new Map<string, Entry>();
   #first = true;
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Snapshot = { pods: [], rejected: [] };
 
   /** @param context what pods are recognised with, asked for at each pass */
-  constructor(backends: NodeBackends, log: Logger, context: () => ProfileContext = () => ({})) {
+  constructor(
+    backends: NodeBackends,
+    log: Logger,
+    context: () => ProfileContext = () => ({}),
+    observer: ReconcileObserver | null = null,
+  ) {
     this.#backends = backends;
     this.#datapaths = [backends.ebpf, backends.iptables].filter((datapath) => datapath !== null);
     this.#context = context;
     this.#log = log;
+    this.#observer = observer;
   }
 
   get snapshot(): Snapshot {
@@ -48,7 +79,7 @@ export class Reconciler {
 
   /** One pass over everything, after those that were asked for before it. */
   reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
-    const pass = this.#turn.then(() => this.#pass(snapshot ?? this.#snapshot));
+    const pass = this.#turn.then(() => this.#observed(snapshot ?? this.#snapshot));
     this.#turn = pass.catch(() => {});
     return pass;
   }
@@ -69,6 +100,25 @@ export class Reconciler {
       for (const pod of pods) if (!kernel.has(pod.cookie)) kernel.set(pod.cookie, { backend, pod });
     }
     return [...this.#entries.values()].map((entry) => reportOf(entry, kernel));
+  }
+
+  /** Every pod's state without a look into the kernel. */
+  states(): PodState[] {
+    return [...this.#entries.values()].map((entry) => {
+      return { state: stateOf(entry), backend: entry.by, causes: entry.causes };
+    });
+  }
+
+  async #observed(snapshot: Snapshot): Promise<ReconcileReport> {
+    const startedMs = performance.now();
+    let report: ReconcileReport | null = null;
+    this.#observer?.began();
+    try {
+      report = await this.#pass(snapshot);
+      return report;
+    } finally {
+      this.#observer?.ended(performance.now() - startedMs, report);
+    }
   }
 
   async #pass(snapshot: Snapshot): Promise<ReconcileReport> {
@@ -107,7 +157,7 @@ export class Reconciler {
           'pod left alone',
         );
       }
-      return { desire, held: null, backendReason: null, others: [], error: null };
+      return { desire, held: null, by: null, backendReason: null, causes: [], others: [], error: null };
     }
     if (desire.kind === 'failed') return this.#failed(desire, held, desire.error, earlier);
     const { workload } = desire;
@@ -125,12 +175,14 @@ export class Reconciler {
       await this.#enroll(workload, held, desire, backend, earlier, report);
       const others = backend.datapath.others(workload);
       this.#tellOthers(workload, others, earlier);
-      return { desire, held: workload, backendReason: backend.reason, others, error: null };
+      const { reason: backendReason, causes } = backend;
+      const by = backend.datapath.backend;
+      return { desire, held: workload, by, backendReason, causes, others, error: null };
     } catch (error) {
       if (!(error instanceof ShuntError)) throw error;
       // An adopted pod that could not be taken over is still in force.
       const inForce = held ?? (this.#isEnrolled(workload.netns.cookie) ? workload : null);
-      return this.#failed(desire, inForce, error, earlier, backend?.reason);
+      return this.#failed(desire, inForce, error, earlier, backend);
     }
   }
 
@@ -172,6 +224,7 @@ export class Reconciler {
       const change = { from: other.backend, to: datapath.backend };
       this.#log.info({ event: 'pod-backend-changed', pod, ...change }, 'pod has another backend');
     }
+    if (!beside && (!inKernel || drift.length > 0)) this.#observer?.enrolled(workload);
     const tookMs = Math.round((performance.now() - startedMs) * 100) / 100;
     if (held !== null && held.netns.cookie !== cookie) {
       for (const each of this.#datapaths) await each.withdraw(held.netns.cookie);
@@ -209,7 +262,7 @@ export class Reconciler {
     held: Workload | null,
     error: ShuntError,
     earlier: Entry | null,
-    backendReason = earlier?.backendReason ?? null,
+    backend: PodBackend | null = null,
   ): Entry {
     if (earlier?.error?.message !== error.message) {
       this.#log.error(
@@ -217,7 +270,15 @@ export class Reconciler {
         held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
       );
     }
-    return { desire, held, backendReason, others: earlier?.others ?? [], error };
+    return {
+      desire,
+      held,
+      by: held === null ? null : this.#holderOf(held.netns.cookie),
+      backendReason: backend?.reason ?? earlier?.backendReason ?? null,
+      causes: backend?.causes ?? earlier?.causes ?? [],
+      others: earlier?.others ?? [],
+      error,
+    };
   }
 
   /**
@@ -252,7 +313,9 @@ export class Reconciler {
       } else await this.#withdraw(cookie, null, 'no manifest names it');
     }
     for (const entry of entries.values()) {
-      if (entry.held !== null && !this.#isEnrolled(entry.held.netns.cookie)) entry.held = null;
+      if (entry.held === null || this.#isEnrolled(entry.held.netns.cookie)) continue;
+      entry.held = null;
+      entry.by = null;
     }
   }
 
@@ -261,7 +324,11 @@ export class Reconciler {
   }
 
   #isEnrolled(cookie: bigint): boolean {
-    return this.#datapaths.some((datapath) => datapath.isEnrolled(cookie));
+    return this.#holderOf(cookie) !== null;
+  }
+
+  #holderOf(cookie: bigint): Datapath['backend'] | null {
+    return this.#datapaths.find((datapath) => datapath.isEnrolled(cookie))?.backend ?? null;
   }
 
   async #withdraw(
@@ -285,7 +352,7 @@ function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
   const inKernel = held === null ? undefined : kernel.get(held.netns.cookie);
   return {
     ...desire.name,
-    state: error !== null ? 'failed' : held !== null ? 'enrolled' : 'left',
+    state: stateOf(entry),
     reason: desire.kind === 'leave' ? desire.reason : null,
     error: error === null ? null : errorReport(error),
     mesh: held?.policy.mesh ?? null,
@@ -299,4 +366,9 @@ function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
     policy: held?.policy ?? null,
     held: inKernel?.pod ?? null,
   };
+}
+
+function stateOf({ error, held }: Entry): PodReport['state'] {
+  if (error !== null) return 'failed';
+  return held !== null ? 'enrolled' : 'left';
 }

@@ -3,6 +3,7 @@ import { runAgent } from '../agent/agent.ts';
 import { HIGHEST } from '../datapath/tier.ts';
 import { ShuntError } from '../errors.ts';
 import { createLog } from '../observe/log.ts';
+import { parseListenAddress } from '../observe/metrics_server.ts';
 import type { Context } from './context.ts';
 import { kubepodsCgroup } from './kubepods.ts';
 import { StopSignal } from './signals.ts';
@@ -19,13 +20,14 @@ const Options = v.object({
   maxTier: v.optional(v.picklist([0, 1, 2, 3]), HIGHEST),
   maxPods: v.optional(v.number()),
   maxPolicies: v.optional(v.number()),
+  metrics: v.optional(v.string()),
   reconcileInterval: v.optional(v.number(), DEFAULT_RECONCILE_S),
 });
 
 /**
  * Runs the agent until SIGINT or SIGTERM. Its log goes to stdout; everything it pins stays.
  *
- * @throws SHUNT_E_USAGE without --pods, and what runAgent() throws
+ * @throws SHUNT_E_USAGE without --pods or with an address that is none, and what runAgent() throws
  */
 export async function agent(context: Context, given: unknown): Promise<undefined> {
   const options = v.parse(Options, given);
@@ -43,11 +45,13 @@ export async function agent(context: Context, given: unknown): Promise<undefined
       },
     );
   }
+  const metrics = options.metrics === undefined ? null : parseListenAddress(options.metrics);
   using stop = new StopSignal();
   await runAgent(
     {
       pods: options.pods,
       config: options.config ?? null,
+      metrics,
       backend: options.backend,
       cgroup: () => options.cgroup ?? kubepodsCgroup() ?? cgroupRequired(),
       bpffs: context.bpffs,

@@ -7,6 +7,7 @@ import { ShuntError } from '../errors.ts';
 import type { PolicyNote, ProfileContext } from '../mesh/profile.ts';
 import { MESH_PROFILES, recognise } from '../mesh/recognise.ts';
 import { parseManifest } from '../pod/manifest.ts';
+import { explainPolicy, type PolicyRule } from '../policy/explain.ts';
 import type { Acceleration, RedirectPolicy } from '../policy/policy.ts';
 import type { Context } from './context.ts';
 import { EXIT } from './failure.ts';
@@ -27,9 +28,15 @@ export interface PolicyAnswer {
   sidecarContainer: string | null;
   acceleration: Acceleration | null;
   notes: PolicyNote[];
+  /** With --rules: in the order in which they are tried; none without a policy. */
+  rules?: PolicyRule[];
 }
 
-const Options = v.object({ file: v.optional(v.string()), config: v.optional(v.string()) });
+const Options = v.object({
+  file: v.optional(v.string()),
+  config: v.optional(v.string()),
+  rules: v.optional(v.boolean(), false),
+});
 
 const VERDICTS = { redirect: 'redirect', leave: 'left alone', reject: 'rejected', failed: 'failed' } as const;
 
@@ -60,20 +67,28 @@ const NOTE_COLUMNS: readonly Column<PolicyNote>[] = [
   { head: 'PROBLEM', cell: (note) => note.message },
 ];
 
+const RULE_COLUMNS: readonly Column<PolicyRule>[] = [
+  { head: 'DIRECTION', cell: (rule) => rule.direction },
+  { head: 'CONNECTIONS', cell: (rule) => rule.when },
+  { head: 'ARE', cell: (rule) => rule.then },
+  { head: 'RULE', wide: true, cell: (rule) => rule.rule },
+];
+
 /**
  * What a mesh wants done to the pods of a file, or to one the agent knows. Exit 1 when an annotation is rejected.
  *
  * @throws SHUNT_E_USAGE, SHUNT_E_FILE, SHUNT_E_POD_UNKNOWN, and the codes of a bad manifest
  */
 export async function showPolicy(context: Context, [pod]: string[], given: unknown): Promise<number> {
-  const { file, config } = v.parse(Options, given);
+  const { file, config, rules } = v.parse(Options, given);
   if ((file === undefined) === (pod === undefined)) {
     throw new ShuntError('SHUNT_E_USAGE', 'give either a pod or a file of manifests', {
       fix: '`shunt policy show POD`, or `shunt policy show -f FILE`',
     });
   }
   const settings = profileContext(config, file);
-  const answers = file === undefined ? [await ofKnownPod(context, pod ?? '')] : await ofFile(file, settings);
+  const found = file === undefined ? [await ofKnownPod(context, pod ?? '')] : await ofFile(file, settings);
+  const answers = rules ? found.map(withRules) : found;
   await write(context.io, context.format, {
     data: answers,
     names: () => answers.map(({ namespace, name }) => `policy/${namespace}/${name}`),
@@ -131,14 +146,21 @@ function kindOf({ policy, state, error }: PodReport): PolicyAnswer['kind'] {
   return error?.code === 'SHUNT_E_MESH_REJECTED' ? 'reject' : 'failed';
 }
 
+function withRules(answer: PolicyAnswer): PolicyAnswer {
+  return { ...answer, rules: answer.policy === null ? [] : explainPolicy(answer.policy) };
+}
+
+/** With --rules the rules stand in place of the settings that they come from. */
 function answerText(answer: PolicyAnswer, look: Look): string {
-  const { policy, reason, sidecarContainer, notes } = answer;
+  const { policy, reason, sidecarContainer, notes, rules } = answer;
+  const settings = rules === undefined ? [...POLICY, ...ACCELERATION] : POLICY.slice(0, 1);
   const fields = [
     ...HEAD,
     ...(reason === null ? [] : REASON),
-    ...(policy === null ? [] : [...POLICY, ...ACCELERATION]),
-    ...(sidecarContainer === null ? [] : SIDECAR),
+    ...(policy === null ? [] : settings),
+    ...(sidecarContainer === null || rules !== undefined ? [] : SIDECAR),
   ];
+  const ruleTable = rules?.length ? `\n${renderTable(RULE_COLUMNS, rules, look)}` : '';
   const table = notes.length === 0 ? '' : `\n${renderTable(NOTE_COLUMNS, notes, look)}`;
-  return renderFields(fields, answer, look) + table;
+  return renderFields(fields, answer, look) + ruleTable + table;
 }

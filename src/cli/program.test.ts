@@ -276,6 +276,28 @@ describe('policy show -f', () => {
     }
   });
 
+  it("says the policy as rules in words, in the mesh's own order", async () => {
+    const file = new URL('../../test/fixtures/kuma/cni-annotations.yaml', import.meta.url).pathname;
+    const json = await runCli(['policy', 'show', '-f', file, '--rules', '-o', 'json']);
+    assert.equal(json.code, 0, json.stderr);
+    const [answer] = JSON.parse(json.stdout);
+    assert.equal(answer.policy.mesh, 'kuma');
+    assert.ok(answer.rules.length > 5);
+    const { stdout } = await runCli(['policy', 'show', '-f', file, '--rules', '-o', 'wide']);
+    const told = stdout.slice(stdout.indexOf('DIRECTION')).split('\n').slice(1, -1);
+    assert.deepEqual(
+      told.map((line) => line.split(/ {2,}/)),
+      answer.rules.map(({ direction, when, then, rule }: Record<string, string>) => [
+        direction,
+        when,
+        then,
+        rule,
+      ]),
+    );
+    const left = await runCli(['policy', 'show', '-f', '-', '--rules'], { input: MANIFESTS });
+    assert.match(left.stdout, /^Verdict: +left alone\nReason: +\S/m);
+  });
+
   it('fails on a file that is not there, not YAML, or holds no pod', async () => {
     assert.match((await runCli(['policy', 'show', '-f', '/nonexistent'])).stderr, /\[SHUNT_E_FILE\]/);
     assert.match(

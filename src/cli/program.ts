@@ -100,6 +100,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .option('--max-tier <n>', 'go no further than this tier, 0 to 3 (default 3; see docs/kernels.md)', tier)
     .option('--max-pods <n>', 'pods the maps have room for (default 512)', positiveInteger)
     .option('--max-policies <n>', 'different policies the maps have room for (default 512)', positiveInteger)
+    .option('--metrics <host:port>', 'serve /metrics, /livez, /readyz and /startupz here (default: nowhere)')
     .option(
       '--reconcile-interval <seconds>',
       'compare with the kernel this often (default 60)',
@@ -136,6 +137,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .argument('[pod]', 'name or namespace/name of a pod that the agent knows')
     .option('-f, --file <file>', 'read Pod manifests from a file, or from stdin with -')
     .option('--config <file>', 'settings of the meshes, with -f')
+    .option('--rules', 'its rules in words, in the order in which the mesh tries them')
     .description("the pod's redirect policy, or why it is left alone or rejected")
     .action(
       does(async (context, args, options) =>

@@ -71,6 +71,8 @@ export interface Datapath extends Disposable {
   pods(): HeldPod[];
   links(): HeldLink[];
   maps(): MapFill[];
+  /** Totals over all pods, those that are gone included; empty where the backend counts nothing. */
+  counters(): Record<string, bigint>;
   acceleration(): AccelerationState;
   setAcceleration(enabled: boolean): void;
   events(signal: AbortSignal): AsyncIterable<DatapathEvent>;

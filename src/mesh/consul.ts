@@ -17,7 +17,8 @@ import {
   parsePortRange,
   refuse,
 } from './annotation_list.ts';
-import type { MeshProfile, Recognition } from './profile.ts';
+import { lastButOne, UID_RANGE, uidsOf } from './openshift.ts';
+import type { MeshProfile, NamespaceObject, ProfileContext, Recognition } from './profile.ts';
 import { containerOf, leave, Reading } from './reading.ts';
 
 const PROXY = 'consul-dataplane';
@@ -36,7 +37,7 @@ const port = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535));
 const Config = v.object({
   ConsulDNSIP: v.nullish(v.string(), ''),
   ConsulDNSPort: v.nullish(port, 0),
-  ProxyUserID: v.pipe(v.string(), v.nonEmpty()),
+  ProxyUserID: v.nullish(v.string(), ''),
   ProxyInboundPort: v.pipe(port, v.minValue(1)),
   ProxyOutboundPort: v.nullish(port, 0),
   ExcludeInboundPorts: texts,
@@ -46,7 +47,7 @@ const Config = v.object({
 });
 type Config = v.InferOutput<typeof Config>;
 
-function recogniseConsul(pod: PodObject): Recognition | null {
+function recogniseConsul(pod: PodObject, { namespace }: ProfileContext = {}): Recognition | null {
   const { annotations } = pod.metadata;
   if (annotations[`${DOMAIN}/gateway-kind`] !== undefined) {
     return leave(`it is a gateway of Consul (${DOMAIN}/gateway-kind)`);
@@ -75,7 +76,30 @@ function recogniseConsul(pod: PodObject): Recognition | null {
   }
   const config = reading.take<Config | null>(name, text, parseConfig, null);
   if (config === null) return { kind: 'reject', notes: reading.rejected };
+  if (config.ProxyUserID === '') config.ProxyUserID = allocatedUser(reading, name, pod, namespace);
   return reading.finish(pod, PROXY, policyOf(reading, name, config, dualStack(reading, pod)));
+}
+
+/** On OpenShift the webhook takes the user from the namespace; elsewhere Consul makes no rules without one. */
+function allocatedUser(
+  reading: Reading,
+  name: string,
+  pod: PodObject,
+  namespace: NamespaceObject | undefined,
+): string {
+  const allocated = uidsOf(namespace);
+  if (allocated === null) {
+    reading.reject(`${name}, ProxyUserID`, '', 'it is missing');
+    return '';
+  }
+  const { text, block } = allocated;
+  const applications = pod.spec.containers.filter((container) => container.name !== PROXY);
+  const taken = applications.map(({ runAsUser }) => runAsUser);
+  const user = block.ok ? lastButOne(block.value, taken) : null;
+  if (user !== null) return String(user);
+  const problem = block.ok ? 'it has fewer than two ids that no container takes' : block.problem;
+  reading.reject(`namespace, ${UID_RANGE}`, text, problem);
+  return '';
 }
 
 function policyOf(reading: Reading, name: string, config: Config, ip6: boolean): RedirectPolicy {
@@ -86,7 +110,7 @@ function policyOf(reading: Reading, name: string, config: Config, ip6: boolean):
     });
   // iptables takes A:B, the newer nftables code A-B as well.
   const portRange = (text: string) => parsePortRange(text, ':-');
-  const [user] = each('ProxyUserID', [config.ProxyUserID], parseUser);
+  const [user] = each('ProxyUserID', config.ProxyUserID === '' ? [] : [config.ProxyUserID], parseUser);
   const base = basePolicy(
     'consul',
     { proxyUids: user === undefined ? [] : [user], proxyGids: [] },

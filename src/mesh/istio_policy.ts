@@ -19,7 +19,8 @@ import {
 import { type GivenOption, type IptablesOption, parseIptablesArgs } from './istio_iptables_args.ts';
 import { environment, istioNotes } from './istio_notes.ts';
 import { nameserversOf } from './nameservers.ts';
-import type { PolicyNote, ProfileContext } from './profile.ts';
+import { type Allocated, groupsOf, uidsOf } from './openshift.ts';
+import type { NamespaceObject, PolicyNote, ProfileContext } from './profile.ts';
 import type { MeshSettings } from './settings.ts';
 
 const STATUS_PORT = 'status.sidecar.istio.io/port';
@@ -89,7 +90,7 @@ export function istioPolicy(
   const includeInbound = reading.ports('includeInboundPorts');
   const excludeInbound = reading.excludedInbound();
   const includeCidrs = reading.cidrs('includeOutboundIPRanges');
-  const base = basePolicy('istio', reading.identity(proxy), {
+  const base = basePolicy('istio', reading.identity(proxy, context.namespace), {
     outbound: reading.port('outboundPort'),
     inbound: reading.port('inboundPort'),
     tunnel: reading.port('tunnelPort'),
@@ -129,7 +130,7 @@ export function istioPolicy(
     message,
   }));
   if (problems.length > 0) return { policy: null, notes: problems };
-  return { policy, notes: istioNotes(pod, proxy, init, policy) };
+  return { policy, notes: [...reading.notes, ...istioNotes(pod, proxy, init, policy)] };
 }
 
 /** Rules of IPv6 follow the pod's first address, or any in a mesh of two families; those of IPv4 are always there. */
@@ -176,6 +177,7 @@ function isLoopbackText(text: string): boolean {
 /** Reads a pod's settings one by one and gathers what Istio would refuse. */
 class Reading {
   readonly rejected: PolicyNote[] = [];
+  readonly notes: PolicyNote[] = [];
   readonly #annotations: Record<string, string>;
   /** Null in CNI mode, where no argument counts. */
   readonly #options: Map<IptablesOption, GivenOption> | null;
@@ -271,14 +273,26 @@ class Reading {
     return this.#take(argumentName(given), given.value, parsePort(given.value), DEFAULT_PORTS[option]);
   }
 
-  identity(proxy: ContainerSpec): RedirectPolicy['identity'] {
+  identity(proxy: ContainerSpec, namespace: NamespaceObject | undefined): RedirectPolicy['identity'] {
     if (this.#options === null) {
+      const uid = proxy.runAsUser ?? this.#highest(uidsOf(namespace));
+      const gid = proxy.runAsGroup ?? this.#highest(groupsOf(namespace));
       // A proxy that runs as root (capNetBindService) is told by its gid; the plugin takes 1337 for its uid then.
-      return { proxyUids: [proxy.runAsUser || DEFAULT_ID], proxyGids: [proxy.runAsGroup || DEFAULT_ID] };
+      return { proxyUids: [uid || DEFAULT_ID], proxyGids: [gid || DEFAULT_ID] };
     }
     const uids = this.#ids('proxyUid') ?? [DEFAULT_ID];
     // The injector passes no gid, and istio-iptables then takes the uids for gids, whatever runAsGroup says.
     return { proxyUids: uids, proxyGids: this.#ids('proxyGid') ?? uids };
+  }
+
+  /** Of a block that OpenShift gave the namespace. The injector passes over one that it cannot read. */
+  #highest(allocated: Allocated | null): number | undefined {
+    if (allocated === null) return undefined;
+    const { annotation, text, block } = allocated;
+    if (block.ok) return block.value.last;
+    const message = `${block.problem}, so ${DEFAULT_ID} is taken`;
+    this.notes.push({ annotation: `namespace, ${annotation}`, value: clip(text), message });
+    return undefined;
   }
 
   #ids(option: 'proxyUid' | 'proxyGid'): number[] | null {

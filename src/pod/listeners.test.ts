@@ -5,9 +5,9 @@ import { type AddressInfo, Server } from 'node:net';
 import { test } from 'node:test';
 import { testCgroup, testNetns, testProcess } from '../../test/fixtures/kernel.ts';
 import { resolveCgroup } from './cgroup.ts';
-import { listenersByDiag, listenersByProc, listeningSockets } from './listener_table.ts';
 import { dupListeners } from './listeners.ts';
 import { resolveNetns } from './netns.ts';
+import { listenersByDiag, listenersByProc, listeningSockets } from './socket_table.ts';
 
 /** Listens on each address, then prints one line; answers every client with `hello`. */
 const listenOn = (

@@ -5,7 +5,7 @@
 import { closeSync, fstatSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { ShuntError } from '../errors.ts';
 import { processesOf } from './cgroup.ts';
-import { type Listener, listeningSockets } from './listener_table.ts';
+import { type Listener, listeningSockets } from './socket_table.ts';
 import { pidfdGetfd, pidfdOpen, socketNetns, systemErrorCode } from './syscall.ts';
 import type { CgroupRef, NetnsRef } from './workload.ts';
 

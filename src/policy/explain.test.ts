@@ -27,11 +27,15 @@ test("Istio's defaults are said in the order of its rules", () => {
   assert.deepEqual(lines(POLICY), [
     'outbound: to port 15020 -> left alone',
     'outbound: from 127.0.0.6 or ::6 to an address of the pod -> left alone',
-    'outbound: from the sidecar (uid 1337 or gid 1337) to an address of the pod other than localhost, not to port 15008 -> to the sidecar, port 15006',
-    'outbound: from the application to an address of the pod -> left alone',
-    'outbound: from the sidecar (uid 1337 or gid 1337) -> left alone',
+    'outbound: from uid 1337 to an address of the pod other than localhost, not to port 15008 -> to the sidecar, port 15006',
+    'outbound: from another uid than 1337 to an address of the pod -> left alone',
+    'outbound: from uid 1337 -> left alone',
+    'outbound: from gid 1337 to an address of the pod other than localhost, not to port 15008 -> to the sidecar, port 15006',
+    'outbound: from another gid than 1337 to an address of the pod -> left alone',
+    'outbound: from gid 1337 -> left alone',
     'outbound: to 127.0.0.1 or ::1 -> left alone',
     'outbound: to anywhere else -> to the sidecar, port 15001',
+    'inbound: from the pod itself -> left alone',
     'inbound: to port 15008 -> left alone',
     'inbound: to ports 15020-15021, 15090 -> left alone',
     'inbound: to any other port -> to the sidecar, port 15006',
@@ -49,11 +53,12 @@ test('a policy that captures lists names them, and what is not in them is left a
     },
     inbound: { ...BASE.inbound, includePorts: [{ first: 80, last: 90 }] },
   });
-  assert.deepEqual(said.slice(-7), [
+  assert.deepEqual(said.slice(-8), [
     'outbound: to 10.96.0.1/32 -> left alone',
     'outbound: to port 5432 -> to the sidecar, port 15001',
     'outbound: to 10.96.0.0/12, fd00::/8 -> to the sidecar, port 15001',
     'outbound: to anywhere else -> left alone',
+    'inbound: from the pod itself -> left alone',
     'inbound: to port 15008 -> left alone',
     'inbound: to ports 80-90 -> to the sidecar, port 15006',
     'inbound: to any other port -> left alone',
@@ -61,8 +66,8 @@ test('a policy that captures lists names them, and what is not in them is left a
 });
 
 test('a policy that captures loopback does not let the application talk to itself unseen', () => {
-  const said = lines({ ...POLICY, outbound: { ...POLICY.outbound, includeCidrs: ['127.0.0.0/8'] } });
-  assert.ok(!said.some((line) => line.includes('from the application')));
+  const said = lines({ ...POLICY, loopback: { ...POLICY.loopback, application: 'bypass-localhost' } });
+  assert.ok(!said.some((line) => line.includes('another uid')));
 });
 
 test('a policy that captures nothing says so in both directions', () => {
@@ -114,28 +119,80 @@ test('what few policies have is said where it is tried', () => {
     'outbound: of uid 5-6 to port 53, UDP -> left alone',
     'outbound: to port 15020, TCP and UDP -> left alone',
     'outbound: from 127.0.0.6 or ::6 to an address of the pod -> left alone',
-    "outbound: from the sidecar (uid 1337 or gid 1337) to 127.0.0.1 -> to the pod's own address, same port",
+    "outbound: from the sidecar (uid 1337 or gid 1337) to 127.0.0.1 or ::1 -> to the pod's own address, same port",
     'outbound: from the sidecar (uid 1337 or gid 1337) -> left alone',
     'outbound: of a gid other than 0, 7 -> left alone',
     'outbound: of gid 9 -> left alone',
-    'outbound: to port 53 of 127.0.0.1 or ::1, TCP and UDP -> to 127.0.0.1, port 8600',
+    'outbound: to port 53 of 127.0.0.1 or ::1, TCP and UDP, over IPv4 -> to 127.0.0.1, port 8600',
     'outbound: to 127.0.0.0/8 or ::1 -> left alone',
     'outbound: to anywhere else -> to the sidecar, port 15001',
     'inbound: over IPv6 -> left alone',
+    'inbound: from the pod itself -> left alone',
     'inbound: by the interface k6t -> as outbound: to the sidecar, port 15001',
-    'inbound: by br+, not to 172.17.0.0/16 -> as outbound: to the sidecar, port 15001',
+    'inbound: by the interface k6t, UDP -> left alone',
+    'inbound: by br+ over IPv4 to port 53, UDP -> to the DNS proxy, port 8600',
+    'inbound: by br+ over IPv4, not to 172.17.0.0/16 -> as outbound: to the sidecar, port 15001',
     'inbound: by the interface net1 -> left alone',
-    'inbound: from 10.0.0.0/8 -> left alone',
     'inbound: to port 15008 -> left alone',
+    'inbound: from 10.0.0.0/8 -> left alone',
     'inbound: to any other port -> to the sidecar, port 15006',
   ]);
 });
 
-test('a direction that is off is one rule', () => {
-  const said = lines({
+test('each mesh has its own order', () => {
+  const policy: RedirectPolicy = {
+    ...POLICY,
+    loopback: { ...BASE.loopback, sidecarLocalhostToPodIp: true },
+    outbound: { ...POLICY.outbound, excludeCidrs: ['10.0.0.0/8'] },
+    dns: {
+      mode: 'all',
+      servers: [],
+      target: { address: null, port: 15_053 },
+      tcp: 'as-other-tcp',
+      splitZones: false,
+    },
+  };
+  const marks = {
+    port: 'excluded-port',
+    block: 'excluded-cidr',
+    dns: 'dns',
+    sidecar: 'sidecar',
+    own: 'sidecar-localhost',
+  };
+  const orderIn = (mesh: string) => {
+    const rules = explainPolicy({ ...policy, mesh }).map(({ rule }) => rule as string);
+    return Object.entries(marks)
+      .sort(([, a], [, b]) => rules.indexOf(a) - rules.indexOf(b))
+      .map(([name]) => name)
+      .join(' ');
+  };
+  assert.equal(orderIn('istio'), 'port own sidecar dns block');
+  assert.equal(orderIn('linkerd'), 'own sidecar dns port block');
+  // The sidecar's queries first, which pass.
+  assert.equal(orderIn('kuma'), 'block sidecar dns port own');
+  assert.equal(orderIn('consul'), 'dns block port own sidecar');
+  assert.equal(orderIn('osm'), 'own dns sidecar block port');
+});
+
+test('a direction that is off captures nothing but DNS, which is no part of it', () => {
+  const off = {
     ...POLICY,
     outbound: { ...POLICY.outbound, enabled: false },
     inbound: { ...POLICY.inbound, enabled: false },
-  });
-  assert.deepEqual(said, ['outbound: to anywhere -> left alone', 'inbound: to any port -> left alone']);
+  };
+  assert.ok(explainPolicy(off).every(({ verdict }) => verdict === 'pass'));
+  const dns = {
+    mode: 'all',
+    servers: [],
+    target: { address: null, port: 53 },
+    tcp: 'capture',
+    splitZones: false,
+  } as const;
+  const captured = explainPolicy({ ...off, dns: { ...dns, servers: [] } }).filter(
+    ({ verdict }) => verdict !== 'pass',
+  );
+  assert.deepEqual(
+    captured.map(({ rule }) => rule),
+    ['dns'],
+  );
 });

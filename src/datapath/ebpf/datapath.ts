@@ -11,7 +11,7 @@ import { HIGHEST, limitedBy, type Tier, type TierState, tierState } from '../tie
 import { Accelerator } from './accelerator.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
 import { CookieFinder } from './cookie_finder.ts';
-import { readCounters } from './counters.ts';
+import { RETIRED, readCounters, readTotals, retireCounters } from './counters.ts';
 import { unenforceable } from './enforceable.ts';
 import { readEvents } from './events.ts';
 import { operationError } from './failure.ts';
@@ -273,6 +273,10 @@ export class EbpfDatapath implements Datapath {
     }));
   }
 
+  counters(): Record<string, bigint> {
+    return readTotals(this.#objects.connect.maps.shunt_counters);
+  }
+
   acceleration(): AccelerationState {
     return this.#accelerator.state();
   }
@@ -334,7 +338,7 @@ export class EbpfDatapath implements Datapath {
     this.#listeners.release(cookie);
     const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
     maps.shunt_addrs.deleteMany(stale);
-    maps.shunt_counters.delete(cookie);
+    retireCounters(maps.shunt_counters, cookie);
   }
 
   /** Removes what an enrolment that was cut off left of a pod that is not enrolled. */
@@ -347,6 +351,7 @@ export class EbpfDatapath implements Datapath {
       ...[...connect.maps.shunt_addrs].map(([, owner]) => owner),
       ...[...sockops.maps.shunt_listeners.keys()].map((key) => key.netns),
     ]);
+    seen.delete(RETIRED);
     const swept: string[] = [];
     for (const cookie of seen) {
       if (this.isEnrolled(cookie)) continue;

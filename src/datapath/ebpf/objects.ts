@@ -22,7 +22,7 @@ import {
 import type { Pins } from './pins.ts';
 
 /** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 
 /** Room in the maps, from the node's size. */
 export interface Sizes {
@@ -55,7 +55,8 @@ const PRIVATE: ReadonlySet<string> = new Set(['shunt_cookie']);
 function capacities(sizes: Sizes): Record<string, number> {
   return {
     shunt_pods: sizes.pods,
-    shunt_counters: sizes.pods,
+    // And one for the sums of pods that are gone.
+    shunt_counters: sizes.pods + 1,
     shunt_addrs: sizes.pods * ADDRESSES_PER_POD,
     shunt_listeners: sizes.pods * LISTENERS_PER_POD,
     shunt_policies: sizes.policies,

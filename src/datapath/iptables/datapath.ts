@@ -177,6 +177,10 @@ export class IptablesDatapath implements Datapath {
     return [];
   }
 
+  counters(): Record<string, bigint> {
+    return {};
+  }
+
   acceleration(): AccelerationState {
     return { enabled: false, reason: 'the iptables backend has none' };
   }

@@ -86,20 +86,20 @@ export const ConnCodec: Codec<Conn> = {
   },
 };
 
-const u64Array20 = codec.array(codec.u64, 20);
+const u64Array21 = codec.array(codec.u64, 21);
 
-/** `struct counters`, 160 bytes. */
+/** `struct counters`, 168 bytes. */
 export interface Counters {
-  values: bigint[]; // __u64[20]
+  values: bigint[]; // __u64[21]
 }
 
 export const CountersCodec: Codec<Counters> = {
-  size: 160,
+  size: 168,
   read: (v, o) => ({
-    values: u64Array20.read(v, o),
+    values: u64Array21.read(v, o),
   }),
   write(v, o, x) {
-    u64Array20.write(v, o, x.values);
+    u64Array21.write(v, o, x.values);
   },
 };
 
@@ -251,7 +251,8 @@ export const Counter = {
   COUNTER_LISTENER_LOST: 17,
   COUNTER_EVENT_LOST: 18,
   COUNTER_DNS_REDIRECTED: 19,
-  COUNTER_MAX: 20,
+  COUNTER_DNS_PASSED: 20,
+  COUNTER_MAX: 21,
 } as const;
 export type Counter = keyof typeof Counter;
 export const CounterCodec: Codec<Counter> = codec.enumeration(Counter);
