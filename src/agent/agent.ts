@@ -5,24 +5,26 @@ import type { Logger } from 'pino';
 import type { Datapath, DatapathEvent } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import { RepeatLimiter } from '../observe/log.ts';
-import { type Snapshot, watchPodFiles } from '../pod/files.ts';
+import type { Snapshot } from '../pod/files.ts';
 import { nodeNameservers } from '../pod/nameservers.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
 import { type BackendOptions, startBackend } from './backend.ts';
 import { labelOf } from './desire.ts';
+import { openPodSource, type PodSourceOptions } from './pod_source.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
 import { SettingsFile } from './settings_file.ts';
 
 export interface AgentOptions extends BackendOptions {
-  /** File or directory of Pod manifests. */
-  pods: string;
+  source: PodSourceOptions;
   reconcileIntervalMs: number;
   /** File of mesh settings; null for none. */
   config: string | null;
 }
 
+/** How often it is looked whether a pod waits for its first process. */
+const IDLE_RETRY_MS = 100;
 const CAP_BPF = 39n;
 const CAP_SYS_ADMIN = 21n;
 
@@ -38,7 +40,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
   // Whatever ends this function ends the watchers with it.
-  await using snapshots = watchPodFiles(options.pods, { signal: ended });
+  using source = await openPodSource(options.source, ended);
+  await using snapshots = source.snapshots;
   const first = await snapshots.next();
   if (first.done === true) return;
 
@@ -54,14 +57,18 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     },
     log.child({ component: 'reconcile' }),
     () => ({ settings: settings.settings, nameservers: nodeNameservers }),
+    source.locator,
   );
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
   const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
     const report = await reconciler.reconcile(snapshot);
+    // A pass over some pods says nothing of the others.
+    if (snapshot?.changed) return report;
     Object.assign(drift, report, { checkedAt: new Date().toISOString() });
     return report;
   };
-  tellRejected(first.value, log);
+  const rejections = new Rejections(log);
+  rejections.tell(first.value);
   await reconcile(first.value);
   backend.tellOthers();
 
@@ -82,7 +89,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       cgroup: backend.cgroup,
       bpffs: options.bpffs,
       source: {
-        path: options.pods,
+        kind: source.kind,
+        path: source.label,
         manifests: new Set(pods.map(({ file }) => file)).size,
         rejected: rejected.map(({ file, error }) => ({ file, ...errorReport(error) })),
       },
@@ -129,7 +137,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   );
 
   await Promise.all([
-    watchManifests(snapshots, reconcile, log),
+    watchPods(snapshots, reconcile, rejections, log),
+    lookAgain(reconciler, log, ended),
     reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
     tellEvents(datapath, reconciler, reconcile, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
@@ -153,13 +162,14 @@ function checkCapabilities(): void {
     throw new ShuntError('SHUNT_E_NOT_ROOT');
 }
 
-async function watchManifests(
+async function watchPods(
   snapshots: AsyncIterator<Snapshot>,
   reconcile: (snapshot: Snapshot) => Promise<ReconcileReport>,
+  rejections: Rejections,
   log: Logger,
 ): Promise<void> {
   for (let next = await snapshots.next(); next.done !== true; next = await snapshots.next()) {
-    tellRejected(next.value, log);
+    rejections.tell(next.value);
     await reconcile(next.value).catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
   }
 }
@@ -175,9 +185,41 @@ function tellSettings(settings: SettingsFile, outcome: 'changed' | 'rejected', l
   }
 }
 
-function tellRejected(snapshot: Snapshot, log: Logger): void {
-  for (const { file, error } of snapshot.rejected) {
-    log.error({ event: 'manifest-rejected', file, ...error.toJSON() }, 'manifest not taken');
+/** Log lines for what a source could not take, and for its recovery: once each. */
+class Rejections {
+  readonly #log: Logger;
+  #told = new Map<string, string>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  tell(snapshot: Snapshot): void {
+    const now = new Map<string, string>();
+    for (const { file, error } of snapshot.rejected) {
+      const key = `${file} ${error.message}`;
+      now.set(key, file);
+      if (this.#told.has(key)) continue;
+      this.#log.error({ event: 'manifest-rejected', file, ...error.toJSON() }, 'manifest not taken');
+    }
+    if (now.size === 0 && this.#told.size > 0) {
+      this.#log.info(
+        { event: 'source-recovered', files: [...new Set(this.#told.values())] },
+        'all is taken again',
+      );
+    }
+    this.#told = now;
+  }
+}
+
+/** Pods that have no process yet are looked for again, without waiting for the next event or the next full pass. */
+async function lookAgain(reconciler: Reconciler, log: Logger, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const at = reconciler.nextRetryMs;
+    const waitMs = at === null ? IDLE_RETRY_MS : Math.max(0, Math.min(IDLE_RETRY_MS, at - performance.now()));
+    await delay(waitMs, undefined, { signal }).catch(() => {});
+    if (signal.aborted || at === null || at > performance.now()) continue;
+    await reconciler.retry().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
   }
 }
 

@@ -58,6 +58,15 @@ export function placeOf(pod: PodObject, netns: NetnsRef, sidecarCgroup: CgroupRe
 /** Says where a pod is, given the container whose cgroup is wanted: by its annotations, or as a PodFinder finds it. */
 export type Locate = (pod: PodObject, sidecarContainer: string) => PodPlace;
 
+export interface Locator {
+  locate: Locate;
+  /** Called before each pass over the pods: what was learnt of the node in the one before may be old. */
+  expire(): void;
+}
+
+/** For sources that say themselves where pods are. */
+export const BY_ANNOTATION: Locator = { locate: locatePod, expire: () => {} };
+
 /** The pod as the datapath wants it. Throws as `locate` does. */
 export function locateWorkload(
   pod: PodObject,

@@ -70,6 +70,12 @@ export interface PodObject {
   };
 }
 
+/** What meshes look at of the pod's namespace. */
+export interface NamespaceMarks {
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+}
+
 export interface ContainerState {
   name: string;
   /** The runtime's id, without its scheme; null before the container is made. */

@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { CGROUP_ANNOTATION } from '../cgroup.ts';
 import { NETNS_ANNOTATION } from '../locate.ts';
 import { readPodObject } from '../manifest.ts';
-import type { ContainerState, PodObject } from '../workload.ts';
+import type { ContainerState, NamespaceMarks, PodObject } from '../workload.ts';
 
 /** Written by the kubelet on the API's copy of a pod that it was given by a file. */
 export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
@@ -103,10 +103,8 @@ const namespaceObject = v.object({
 });
 
 /** A Namespace as far as meshes look at it. */
-export interface KubernetesNamespace {
+export interface KubernetesNamespace extends NamespaceMarks {
   name: string;
-  labels: Record<string, string>;
-  annotations: Record<string, string>;
 }
 
 /** Marks that no mesh reads are left out: most namespaces have none other. */
