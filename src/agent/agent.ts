@@ -40,7 +40,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
   // Whatever ends this function ends the watchers with it.
-  using source = await openPodSource(options.source, ended);
+  using source = await openPodSource(options.source, log.child({ component: 'source' }), ended);
   await using snapshots = source.snapshots;
   const first = await snapshots.next();
   if (first.done === true) return;
@@ -70,6 +70,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const rejections = new Rejections(log);
   rejections.tell(first.value);
   await reconcile(first.value);
+  const repair = (snapshot: Snapshot) => source.repairer?.look(snapshot, (uid) => reconciler.isEnrolled(uid));
+  repair(first.value);
   backend.tellOthers();
 
   const { links, pods: adoptedPods } = datapath.adopted;
@@ -137,8 +139,9 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   );
 
   await Promise.all([
-    watchPods(snapshots, reconcile, rejections, log),
-    lookAgain(reconciler, log, ended),
+    watchPods(snapshots, reconcile, rejections, repair, log),
+    lookAgain(reconciler, repair, log, ended),
+    source.repairer?.run(ended),
     reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
     tellEvents(datapath, reconciler, reconcile, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
@@ -166,11 +169,13 @@ async function watchPods(
   snapshots: AsyncIterator<Snapshot>,
   reconcile: (snapshot: Snapshot) => Promise<ReconcileReport>,
   rejections: Rejections,
+  repair: (snapshot: Snapshot) => void,
   log: Logger,
 ): Promise<void> {
   for (let next = await snapshots.next(); next.done !== true; next = await snapshots.next()) {
     rejections.tell(next.value);
     await reconcile(next.value).catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    repair(next.value);
   }
 }
 
@@ -213,13 +218,19 @@ class Rejections {
 }
 
 /** Pods that have no process yet are looked for again, without waiting for the next event or the next full pass. */
-async function lookAgain(reconciler: Reconciler, log: Logger, signal: AbortSignal): Promise<void> {
+async function lookAgain(
+  reconciler: Reconciler,
+  repair: (snapshot: Snapshot) => void,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
     const at = reconciler.nextRetryMs;
     const waitMs = at === null ? IDLE_RETRY_MS : Math.max(0, Math.min(IDLE_RETRY_MS, at - performance.now()));
     await delay(waitMs, undefined, { signal }).catch(() => {});
     if (signal.aborted || at === null || at > performance.now()) continue;
     await reconciler.retry().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    repair(reconciler.snapshot);
   }
 }
 

@@ -1,4 +1,5 @@
 /** Where the agent's pods come from: manifests on disk, or the Kubernetes API server. */
+import type { Logger } from 'pino';
 import { namespaceMatters } from '../mesh/recognise.ts';
 import { type Snapshot, watchPodFiles } from '../pod/files.ts';
 import { PodFinder } from '../pod/finder.ts';
@@ -7,6 +8,7 @@ import { inClusterCredentials, kubeconfigCredentials } from '../pod/kubernetes/c
 import { KubernetesSource } from '../pod/kubernetes/source.ts';
 import { BY_ANNOTATION, type Locator } from '../pod/locate.ts';
 import type { PodObject } from '../pod/workload.ts';
+import { Repairer, type RepairMode } from './repairer.ts';
 
 export type PodSourceOptions =
   | { kind: 'files'; path: string }
@@ -16,6 +18,7 @@ export type PodSourceOptions =
       kubeconfig: string | null;
       /** As the cluster knows this node. */
       nodeName: string;
+      repair: RepairMode;
     };
 
 export interface PodSource extends Disposable {
@@ -24,8 +27,8 @@ export interface PodSource extends Disposable {
   label: string;
   locator: Locator;
   snapshots: AsyncGenerator<Snapshot, void, void>;
-  /** The API server's; null without one. */
-  connection: ApiConnection | null;
+  /** Looks after pods that came up before they were enrolled; null where there is no server to tell. */
+  repairer: Repairer | null;
 }
 
 /**
@@ -33,14 +36,18 @@ export interface PodSource extends Disposable {
  *
  * @throws SHUNT_E_KUBE_CONFIG
  */
-export async function openPodSource(options: PodSourceOptions, signal: AbortSignal): Promise<PodSource> {
+export async function openPodSource(
+  options: PodSourceOptions,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<PodSource> {
   if (options.kind === 'files') {
     return {
       kind: 'files',
       label: options.path,
       locator: BY_ANNOTATION,
       snapshots: watchPodFiles(options.path, { signal }),
-      connection: null,
+      repairer: null,
       [Symbol.dispose]: () => {},
     };
   }
@@ -64,7 +71,7 @@ export async function openPodSource(options: PodSourceOptions, signal: AbortSign
     label: `${connection.server} (node ${nodeName})`,
     locator: { locate: (pod, sidecar) => finder.locate(pod, sidecar), expire: () => finder.expire() },
     snapshots: source.snapshots(),
-    connection,
+    repairer: new Repairer({ connection, nodeName, mode: options.repair, log }),
     [Symbol.dispose]: () => connection[Symbol.dispose](),
   };
 }

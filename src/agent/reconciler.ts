@@ -98,6 +98,12 @@ export class Reconciler {
     return undefined;
   }
 
+  /** Whether the pod with this uid is in force and as it is wanted. */
+  isEnrolled(uid: string): boolean {
+    const entry = this.#entries.get(uid);
+    return entry !== undefined && entry.held !== null && entry.error === null;
+  }
+
   reports(): PodReport[] {
     const kernel = new Map<bigint, Held>();
     for (const { backend, pods } of this.#heldPods()) {

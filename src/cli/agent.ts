@@ -13,6 +13,7 @@ const Options = v.object({
   pods: v.optional(v.string()),
   kubeconfig: v.optional(v.string()),
   nodeName: v.optional(v.string()),
+  repair: v.optional(v.picklist(['off', 'event', 'delete']), 'event'),
   config: v.optional(v.string()),
   cgroup: v.optional(v.string()),
   backend: v.picklist(['auto', 'ebpf', 'iptables']),
@@ -50,7 +51,7 @@ export async function agent(context: Context, given: unknown): Promise<undefined
   );
 }
 
-function sourceOf({ pods, kubeconfig, nodeName }: v.InferOutput<typeof Options>): PodSourceOptions {
+function sourceOf({ pods, kubeconfig, nodeName, repair }: v.InferOutput<typeof Options>): PodSourceOptions {
   if (pods !== undefined && kubeconfig !== undefined) {
     throw new ShuntError('SHUNT_E_USAGE', '--pods and --kubeconfig exclude each other', {
       fix: 'give one of them: it says where the pods come from',
@@ -72,7 +73,12 @@ function sourceOf({ pods, kubeconfig, nodeName }: v.InferOutput<typeof Options>)
       fix: 'give the name of this node in the cluster with --node-name, or in NODE_NAME (fieldRef spec.nodeName)',
     });
   }
-  return { kind: 'kubernetes', kubeconfig: kubeconfig === 'in-cluster' ? null : kubeconfig, nodeName: name };
+  return {
+    kind: 'kubernetes',
+    kubeconfig: kubeconfig === 'in-cluster' ? null : kubeconfig,
+    nodeName: name,
+    repair,
+  };
 }
 
 function cgroupRequired(): never {

@@ -51,6 +51,8 @@ export interface PodObject {
     staticUid?: string | undefined;
     /** It has been asked to go, and runs on until its grace period ends. */
     deleting?: boolean | undefined;
+    /** A controller (ReplicaSet, DaemonSet, Job, ...) makes another when it is deleted. */
+    controlled?: boolean | undefined;
   };
   spec: {
     hostNetwork: boolean;

@@ -212,8 +212,8 @@ export class ApiServer implements AsyncDisposable {
     }
     if (kind === 'LIST') this.#list(url.pathname, query, response);
     else if (kind === 'WATCH') this.#watch(url.pathname, query, response);
-    else if (!MEMBER.test(url.pathname)) refuse(response, 404, 'no such resource');
-    else answer(response, kind === 'POST' ? 201 : 200, seen.body ?? {});
+    else if (kind === 'POST') this.#create(url.pathname, seen.body, response);
+    else this.#delete(url.pathname, seen.body, response);
   }
 
   #list(path: string, query: Record<string, string>, response: ServerResponse): void {
@@ -273,6 +273,32 @@ export class ApiServer implements AsyncDisposable {
       this.#news.emit('news');
     });
     this.#news.emit('news');
+  }
+
+  #create(path: string, body: unknown, response: ServerResponse): void {
+    const [, namespace, resource, name] = MEMBER.exec(path) ?? [];
+    const event = body as { metadata?: Record<string, string>; involvedObject?: Record<string, string> };
+    if (resource !== 'events' || name !== undefined) refuse(response, 404, 'nothing is made there');
+    else if (!event.metadata?.generateName || event.involvedObject?.namespace !== namespace) {
+      refuse(response, 422, 'Event is invalid');
+    } else {
+      const made = `${event.metadata.generateName}${this.requests.length.toString(16)}`;
+      answer(response, 201, { ...event, metadata: { ...event.metadata, name: made } });
+    }
+  }
+
+  #delete(path: string, body: unknown, response: ServerResponse): void {
+    const [, namespace, resource, name] = MEMBER.exec(path) ?? [];
+    const { preconditions } = body as { preconditions?: { uid?: string } };
+    const stored = [...this.#stored.values()].find(
+      ({ object: { metadata } }) => metadata.namespace === namespace && metadata.name === name,
+    );
+    if (resource !== 'pods' || stored === undefined) refuse(response, 404, 'not found');
+    else if (preconditions?.uid !== stored.object.metadata.uid) refuse(response, 409, 'the UID differs');
+    else {
+      this.remove(stored.object.metadata.uid);
+      answer(response, 200, stored.object);
+    }
   }
 
   #check(path: string, query: Record<string, string>, known: ReadonlySet<string>): void {

@@ -114,7 +114,7 @@ export class ApiConnection implements Disposable {
     signal.throwIfAborted();
     const { headers, agent } = await this.#credentials.present();
     const url = urlOf(this.#credentials.server, path, query);
-    const content = body === undefined ? undefined : JSON.stringify(body);
+    const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const request = (url.protocol === 'http:' ? httpRequest : httpsRequest)(url, {
       method,
@@ -124,7 +124,10 @@ export class ApiConnection implements Disposable {
         ...headers,
         accept: 'application/json',
         'user-agent': `shunt/${VERSION}`,
-        ...(content === undefined ? {} : { 'content-type': 'application/json' }),
+        // The length is said, because Node does not by itself for a DELETE.
+        ...(content === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': content.length }),
       },
     });
     const fail = (detail: string, cause?: unknown) =>

@@ -22,7 +22,13 @@ const containerStatus = v.object({
 });
 const statuses = v.nullish(v.array(containerStatus), []);
 const live = v.object({
-  metadata: v.object({ deletionTimestamp: v.nullish(v.string()) }),
+  metadata: v.object({
+    deletionTimestamp: v.nullish(v.string()),
+    ownerReferences: v.nullish(
+      v.array(v.object({ kind: v.string(), controller: v.nullish(v.boolean()) })),
+      [],
+    ),
+  }),
   status: v.nullish(
     v.object({
       phase: v.nullish(v.string()),
@@ -47,6 +53,9 @@ export function readKubernetesPod(object: unknown): PodObject {
   // Of a form that this release does not know: as if nothing were said of the containers, which are then not told apart.
   const parsed = v.safeParse(live, object);
   const { metadata, status } = parsed.success ? parsed.output : { metadata: {}, status: {} };
+  const owners = ('ownerReferences' in metadata && metadata.ownerReferences) || [];
+  // The kubelet that owns a mirror pod makes it anew, but not the static pod that it stands for.
+  const controlled = owners.some(({ kind, controller }) => controller === true && kind !== 'Node');
   const { annotations } = pod.metadata;
   const staticUid = annotations[MIRROR_ANNOTATION];
   return {
@@ -55,6 +64,7 @@ export function readKubernetesPod(object: unknown): PodObject {
       annotations: Object.fromEntries(Object.entries(annotations).filter(([name]) => isKept(name))),
       ...(staticUid === undefined ? {} : { staticUid }),
       ...('deletionTimestamp' in metadata && metadata.deletionTimestamp ? { deleting: true } : {}),
+      ...(controlled ? { controlled: true } : {}),
     },
     spec: pod.spec,
     status: {
