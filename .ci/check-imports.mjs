@@ -19,7 +19,13 @@ export const LAYERS = [
   { name: 'libbpf-ts', paths: ['native/libbpf-ts/'], may: [], packages: ['koffi'] },
   { name: 'policy', paths: ['src/policy/'], may: ['errors'], pure: true },
   { name: 'mesh', paths: ['src/mesh/'], may: ['errors', 'policy'], types: ['pod'], pure: true },
-  { name: 'pod', paths: ['src/pod/'], may: [...COMMON, 'policy'], types: ['mesh'], packages: ['koffi'] },
+  {
+    name: 'pod',
+    paths: ['src/pod/'],
+    may: [...COMMON, 'policy'],
+    types: ['mesh'],
+    packages: ['koffi', '@kubernetes/client-node'],
+  },
   {
     name: 'observe',
     paths: ['src/observe/'],
@@ -63,7 +69,7 @@ export const LAYERS = [
 ];
 
 /** Packages that only the layers naming them may import. */
-const CONFINED = ['koffi', 'commander', 'pino', 'prom-client'];
+const CONFINED = ['koffi', 'commander', 'pino', 'prom-client', '@kubernetes/client-node'];
 /** What tests beside the code may use besides their layer's own. */
 const FOR_TESTS = ['lab', 'test', 'agent', 'ebpf', 'libbpf-ts', 'version'];
 /** Built-in modules that only compute; of node:net these names do. */

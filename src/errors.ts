@@ -280,6 +280,42 @@ export const ERRORS = {
     what: 'the command did not end in time; the guest was ended',
     fix: 'give it more with --timeout SECONDS; emulation is 10 to 20 times slower than this machine',
   },
+  SHUNT_E_KUBE_CONFIG: {
+    what: 'the credentials for the Kubernetes API cannot be used',
+    fix: 'name a readable kubeconfig with --kubeconfig FILE, or run in a pod with a service account and give --kubeconfig in-cluster',
+  },
+  SHUNT_E_KUBE_UNREACHABLE: {
+    what: 'the Kubernetes API server cannot be reached; what is enforced stays, and it is tried again',
+    fix: 'check that the server is up and that the node reaches it at the address of the kubeconfig',
+  },
+  SHUNT_E_KUBE_UNAUTHORIZED: {
+    what: 'the Kubernetes API server does not accept the credentials (401); they are read again before each try',
+    fix: "renew the kubeconfig's token or certificate; in a pod, check that its service account still exists",
+  },
+  SHUNT_E_KUBE_FORBIDDEN: {
+    what: 'the service account may not do this (403)',
+    fix: 'apply daemonset/rbac.yaml: it holds every permission that the agent needs',
+  },
+  SHUNT_E_KUBE_THROTTLED: {
+    what: 'the Kubernetes API server asks for fewer requests (429); the agent waits as long as it was told',
+    fix: 'nothing, if it passes; otherwise see the API priority and fairness settings of the cluster',
+  },
+  SHUNT_E_KUBE_SERVER: {
+    what: 'the Kubernetes API server failed to answer the request; it is tried again',
+    fix: 'see the log of the API server',
+  },
+  SHUNT_E_KUBE_ANSWER: {
+    what: 'the answer is not what a Kubernetes API server sends',
+    fix: 'check that the address of the kubeconfig is that of the API server, and what proxies stand between',
+  },
+  SHUNT_E_KUBE_SILENT: {
+    what: 'nothing came on the watch for too long, not even a bookmark; it is opened again',
+    fix: 'nothing, if it is rare; otherwise look for a load balancer or firewall that drops idle connections',
+  },
+  SHUNT_E_POD_NOT_STARTED: {
+    what: 'no process of the pod is on this node yet; it is looked for again',
+    fix: 'nothing, while its sandbox is being made; otherwise check that the agent sees the host: hostPID, and /sys/fs/cgroup of the host',
+  },
 } as const satisfies Record<`SHUNT_E_${string}`, { what: string; fix: string }>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -19,6 +19,7 @@ export const PACKAGES = [
   { name: 'haproxy', use: 'sidecar', without: 'Envoy is the only sidecar' },
   { name: 'python3', use: 'sidecar', without: 'Envoy cannot be fetched; HAProxy stands in' },
   { name: 'python3-pip', use: 'sidecar', without: 'Envoy cannot be fetched; HAProxy stands in' },
+  { name: 'openssl', use: 'test' },
   {
     name: 'bpftool',
     instead: 'linux-tools-common',

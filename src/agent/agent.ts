@@ -7,7 +7,7 @@ import { errorReport, ShuntError } from '../errors.ts';
 import { RepeatLimiter } from '../observe/log.ts';
 import type { ListenAddress } from '../observe/metrics_server.ts';
 import { containerDirectories } from '../pod/cgroup.ts';
-import { type Snapshot, watchPodFiles } from '../pod/files.ts';
+import type { Snapshot } from '../pod/files.ts';
 import { nodeNameservers } from '../pod/nameservers.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
@@ -15,14 +15,14 @@ import { type BackendOptions, startBackend } from './backend.ts';
 import { ContainerWatch } from './container_watch.ts';
 import { labelOf } from './desire.ts';
 import { Observation } from './observation.ts';
+import { openPodSource, type PodSourceOptions } from './pod_source.ts';
 import type { Tally } from './readings.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
 import { SettingsFile } from './settings_file.ts';
 
 export interface AgentOptions extends BackendOptions {
-  /** File or directory of Pod manifests. */
-  pods: string;
+  source: PodSourceOptions;
   reconcileIntervalMs: number;
   /** File of mesh settings; null for none. */
   config: string | null;
@@ -30,6 +30,8 @@ export interface AgentOptions extends BackendOptions {
   metrics: ListenAddress | null;
 }
 
+/** How often it is looked whether a pod waits for its first process. */
+const IDLE_RETRY_MS = 100;
 const CAP_BPF = 39n;
 const CAP_SYS_ADMIN = 21n;
 
@@ -49,7 +51,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   // Before anything is changed: an address that is taken ends the agent.
   if (options.metrics !== null) await observation.serve(options.metrics);
   // Whatever ends this function ends the watchers with it.
-  await using snapshots = watchPodFiles(options.pods, { signal: ended });
+  using source = await openPodSource(options.source, log.child({ component: 'source' }), ended);
+  await using snapshots = source.snapshots;
   const first = await snapshots.next();
   if (first.done === true) return;
 
@@ -66,6 +69,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     log.child({ component: 'reconcile' }),
     () => ({ settings: settings.settings, nameservers: nodeNameservers }),
     observation,
+    source.locator,
   );
   observation.started({ backend, reconciler, settings });
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
@@ -83,11 +87,16 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     // Before the pass looks for cgroups, so that none comes between.
     containers.set((snapshot ?? reconciler.snapshot).pods.flatMap(({ pod }) => containerDirectories(pod)));
     const report = await reconciler.reconcile(snapshot);
+    // A pass over some pods says nothing of the others.
+    if (snapshot?.changed) return report;
     Object.assign(drift, report, { checkedAt: new Date().toISOString() });
     return report;
   };
-  tellRejected(first.value, log);
+  const rejections = new Rejections(log);
+  rejections.tell(first.value);
   await reconcile(first.value);
+  const repair = (snapshot: Snapshot) => source.repairer?.look(snapshot, (uid) => reconciler.isEnrolled(uid));
+  repair(first.value);
   backend.tellOthers();
 
   const { links, pods: adoptedPods } = datapath.adopted;
@@ -108,7 +117,8 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       cgroup: backend.cgroup,
       bpffs: options.bpffs,
       source: {
-        path: options.pods,
+        kind: source.kind,
+        path: source.label,
         manifests: new Set(pods.map(({ file }) => file)).size,
         rejected: rejected.map(({ file, error }) => ({ file, ...errorReport(error) })),
       },
@@ -155,7 +165,9 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   );
 
   await Promise.all([
-    watchManifests(snapshots, reconcile, log),
+    watchPods(snapshots, reconcile, rejections, repair, log),
+    lookAgain(reconciler, repair, log, ended),
+    source.repairer?.run(ended),
     reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
     tellEvents(datapath, reconciler, reconcile, observation.tally, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
@@ -179,14 +191,17 @@ function checkCapabilities(): void {
     throw new ShuntError('SHUNT_E_NOT_ROOT');
 }
 
-async function watchManifests(
+async function watchPods(
   snapshots: AsyncIterator<Snapshot>,
   reconcile: (snapshot: Snapshot) => Promise<ReconcileReport>,
+  rejections: Rejections,
+  repair: (snapshot: Snapshot) => void,
   log: Logger,
 ): Promise<void> {
   for (let next = await snapshots.next(); next.done !== true; next = await snapshots.next()) {
-    tellRejected(next.value, log);
+    rejections.tell(next.value);
     await reconcile(next.value).catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    repair(next.value);
   }
 }
 
@@ -201,9 +216,47 @@ function tellSettings(settings: SettingsFile, outcome: 'changed' | 'rejected', l
   }
 }
 
-function tellRejected(snapshot: Snapshot, log: Logger): void {
-  for (const { file, error } of snapshot.rejected) {
-    log.error({ event: 'manifest-rejected', file, ...error.toJSON() }, 'manifest not taken');
+/** Log lines for what a source could not take, and for its recovery: once each. */
+class Rejections {
+  readonly #log: Logger;
+  #told = new Map<string, string>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  tell(snapshot: Snapshot): void {
+    const now = new Map<string, string>();
+    for (const { file, error } of snapshot.rejected) {
+      const key = `${file} ${error.message}`;
+      now.set(key, file);
+      if (this.#told.has(key)) continue;
+      this.#log.error({ event: 'manifest-rejected', file, ...error.toJSON() }, 'manifest not taken');
+    }
+    if (now.size === 0 && this.#told.size > 0) {
+      this.#log.info(
+        { event: 'source-recovered', files: [...new Set(this.#told.values())] },
+        'all is taken again',
+      );
+    }
+    this.#told = now;
+  }
+}
+
+/** Pods that have no process yet are looked for again, without waiting for the next event or the next full pass. */
+async function lookAgain(
+  reconciler: Reconciler,
+  repair: (snapshot: Snapshot) => void,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    const at = reconciler.nextRetryMs;
+    const waitMs = at === null ? IDLE_RETRY_MS : Math.max(0, Math.min(IDLE_RETRY_MS, at - performance.now()));
+    await delay(waitMs, undefined, { signal }).catch(() => {});
+    if (signal.aborted || at === null || at > performance.now()) continue;
+    await reconciler.retry().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    repair(reconciler.snapshot);
   }
 }
 

@@ -59,7 +59,12 @@ export interface StatusReport {
   /** Cgroup that programs are attached to; null with iptables. */
   cgroup: string | null;
   bpffs: string;
-  source: { path: string; manifests: number; rejected: (ErrorReport & { file: string })[] };
+  source: {
+    kind: 'files' | 'kubernetes';
+    path: string;
+    manifests: number;
+    rejected: (ErrorReport & { file: string })[];
+  };
   /** Settings in force: null without --config. The error says why the file as it stands now is not. */
   settings: { path: string | null; error: ErrorReport | null };
   adopted: { links: number; pods: number };

@@ -3,7 +3,7 @@ import { ShuntError } from '../errors.ts';
 import type { PolicyNote, ProfileContext } from '../mesh/profile.ts';
 import { MESH_PROFILES, recognise } from '../mesh/recognise.ts';
 import { type BackendWish, backendWanted } from '../mesh/shunt_annotation.ts';
-import { locateWorkload, podName } from '../pod/locate.ts';
+import { BY_ANNOTATION, type Locate, locateWorkload, podName } from '../pod/locate.ts';
 import type { PodName, PodObject, Workload } from '../pod/workload.ts';
 
 export type Desire =
@@ -12,8 +12,16 @@ export type Desire =
   | { kind: 'failed'; name: PodName; error: ShuntError };
 
 /** Looks at the mesh's rules and at the node. Never throws a ShuntError: it becomes the pod's state. */
-export function desireOf(pod: PodObject, context: ProfileContext = {}): Desire {
+export function desireOf(
+  pod: PodObject,
+  context: ProfileContext = {},
+  locate: Locate = BY_ANNOTATION.locate,
+): Desire {
   const name = podName(pod);
+  const { phase } = pod.status;
+  // Every container has ended for good, and the sandbox with them.
+  if (phase === 'Succeeded' || phase === 'Failed')
+    return { kind: 'leave', name, reason: `it has ended: ${phase}` };
   const recognition = recognise(pod, MESH_PROFILES, context);
   switch (recognition.kind) {
     case 'leave':
@@ -28,7 +36,7 @@ export function desireOf(pod: PodObject, context: ProfileContext = {}): Desire {
     case 'redirect':
       try {
         const { backend, notes } = backendWanted(pod);
-        const workload = locateWorkload(pod, recognition);
+        const workload = locateWorkload(pod, recognition, locate);
         return { kind: 'enroll', name, workload, backend, notes: [...recognition.notes, ...notes] };
       } catch (error) {
         if (!(error instanceof ShuntError)) throw error;

@@ -8,6 +8,7 @@ import type { Datapath, HeldPod } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import type { ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
+import { BY_ANNOTATION, type Locator, podName } from '../pod/locate.ts';
 import type { Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
@@ -30,6 +31,8 @@ interface Entry {
   causes: readonly PodBackendCause[];
   others: readonly string[];
   error: ShuntError | null;
+  /** Of a pod that has not started: when it is looked for again, on the monotonic clock. */
+  retry: { atMs: number; waitMs: number } | null;
 }
 
 /** Hears of passes as they run. */
@@ -46,12 +49,16 @@ export interface PodState {
   backend: PodReport['backend'];
   causes: readonly PodBackendCause[];
 }
+/** A pod whose sandbox is being made is looked for again soon, and then ever less often. */
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 30_000;
 
 export class Reconciler {
   readonly #backends: NodeBackends;
   /** Those that run, eBPF before iptables. */
   readonly #datapaths: readonly Datapath[];
   readonly #context: () => ProfileContext;
+  readonly #locator: Locator;
   readonly #log: Logger;
   readonly #observer: ReconcileObserver | null;
   #entries = new Map<string, Entry>();
@@ -65,7 +72,9 @@ export class Reconciler {
     log: Logger,
     context: () => ProfileContext = () => ({}),
     observer: ReconcileObserver | null = null,
+    locator: Locator = BY_ANNOTATION,
   ) {
+    this.#locator = locator;
     this.#backends = backends;
     this.#datapaths = [backends.ebpf, backends.iptables].filter((datapath) => datapath !== null);
     this.#context = context;
@@ -77,9 +86,31 @@ export class Reconciler {
     return this.#snapshot;
   }
 
-  /** One pass over everything, after those that were asked for before it. */
+  /**
+   * One pass, after those that were asked for before it: over the pods that the snapshot says have changed, or over
+   * everything.
+   */
   reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
-    const pass = this.#turn.then(() => this.#observed(snapshot ?? this.#snapshot));
+    return this.#queue(() => this.#observed(snapshot ?? this.#snapshot, snapshot?.changed ?? null));
+  }
+
+  /** When the next pod that has not started is to be looked for again, on the monotonic clock; null without any. */
+  get nextRetryMs(): number | null {
+    const times = [...this.#entries.values()].flatMap(({ retry }) => retry?.atMs ?? []);
+    return times.length === 0 ? null : Math.min(...times);
+  }
+
+  /** A pass over the pods that are due to be looked for again. */
+  retry(): Promise<ReconcileReport> {
+    return this.#queue(() => {
+      const nowMs = performance.now();
+      const due = [...this.#entries].filter(([, { retry }]) => retry !== null && retry.atMs <= nowMs);
+      return this.#observed(this.#snapshot, new Set(due.map(([uid]) => uid)));
+    });
+  }
+
+  #queue(work: () => Promise<ReconcileReport>): Promise<ReconcileReport> {
+    const pass = this.#turn.then(work);
     this.#turn = pass.catch(() => {});
     return pass;
   }
@@ -92,6 +123,12 @@ export class Reconciler {
   workloadOf(cookie: bigint): Workload | undefined {
     for (const entry of this.#entries.values()) if (entry.held?.netns.cookie === cookie) return entry.held;
     return undefined;
+  }
+
+  /** Whether the pod with this uid is in force and as it is wanted. */
+  isEnrolled(uid: string): boolean {
+    const entry = this.#entries.get(uid);
+    return entry !== undefined && entry.held !== null && entry.error === null;
   }
 
   reports(): PodReport[] {
@@ -109,32 +146,44 @@ export class Reconciler {
     });
   }
 
-  async #observed(snapshot: Snapshot): Promise<ReconcileReport> {
+  async #observed(snapshot: Snapshot, only: ReadonlySet<string> | null): Promise<ReconcileReport> {
     const startedMs = performance.now();
     let report: ReconcileReport | null = null;
     this.#observer?.began();
     try {
-      report = await this.#pass(snapshot);
+      report = await this.#pass(snapshot, only);
       return report;
     } finally {
       this.#observer?.ended(performance.now() - startedMs, report);
     }
   }
 
-  async #pass(snapshot: Snapshot): Promise<ReconcileReport> {
+  /** @param only uids of the pods to look at; null for all, and for what the kernel holds besides */
+  async #pass(snapshot: Snapshot, only: ReadonlySet<string> | null): Promise<ReconcileReport> {
     const report: ReconcileReport = { repaired: [], outstanding: [] };
     const context = this.#context();
     this.#snapshot = snapshot;
+    this.#locator.expire();
     const before = this.#entries;
     const entries = new Map<string, Entry>();
     const taken = new Map<bigint, string>();
+    const kept = (uid: string) => (only === null || only.has(uid) ? undefined : before.get(uid));
     for (const { pod } of snapshot.pods) {
-      const desire = desireOf(pod, context);
-      const earlier = before.get(desire.name.uid) ?? null;
-      entries.set(desire.name.uid, await this.#settle(desire, earlier, taken, report));
+      const held = kept(podName(pod).uid)?.held;
+      if (held) taken.set(held.netns.cookie, labelOf(held));
     }
-    await this.#withdrawOrphans(entries, before, snapshot, report);
+    for (const { pod, namespace } of snapshot.pods) {
+      const { uid } = podName(pod);
+      const earlier = before.get(uid) ?? null;
+      const unchanged = kept(uid);
+      const desire =
+        unchanged?.desire ??
+        desireOf(pod, namespace === undefined ? context : { ...context, namespace }, this.#locator.locate);
+      entries.set(uid, unchanged ?? (await this.#settle(desire, earlier, taken, report)));
+    }
+    await this.#withdrawOrphans(entries, before, snapshot, report, only !== null);
     this.#entries = entries;
+    if (only !== null) return report;
     for (const datapath of this.#datapaths) report.repaired.push(...(await datapath.repair()));
     this.#first = false;
     if (report.repaired.length > 0)
@@ -157,7 +206,16 @@ export class Reconciler {
           'pod left alone',
         );
       }
-      return { desire, held: null, by: null, backendReason: null, causes: [], others: [], error: null };
+      return {
+        desire,
+        held: null,
+        by: null,
+        backendReason: null,
+        causes: [],
+        others: [],
+        error: null,
+        retry: null,
+      };
     }
     if (desire.kind === 'failed') return this.#failed(desire, held, desire.error, earlier);
     const { workload } = desire;
@@ -177,7 +235,7 @@ export class Reconciler {
       this.#tellOthers(workload, others, earlier);
       const { reason: backendReason, causes } = backend;
       const by = backend.datapath.backend;
-      return { desire, held: workload, by, backendReason, causes, others, error: null };
+      return { desire, held: workload, by, backendReason, causes, others, error: null, retry: null };
     } catch (error) {
       if (!(error instanceof ShuntError)) throw error;
       // An adopted pod that could not be taken over is still in force.
@@ -264,12 +322,14 @@ export class Reconciler {
     earlier: Entry | null,
     backend: PodBackend | null = null,
   ): Entry {
+    const waits = error.code === 'SHUNT_E_POD_NOT_STARTED';
     if (earlier?.error?.message !== error.message) {
-      this.#log.error(
+      this.#log[waits ? 'info' : 'error'](
         { event: 'pod-failed', pod: labelOf(desire.name), enrolled: held !== null, ...error.toJSON() },
         held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
       );
     }
+    const waitMs = Math.min(LONGEST_RETRY_MS, 1.5 * (earlier?.retry?.waitMs ?? FIRST_RETRY_MS / 1.5));
     return {
       desire,
       held,
@@ -278,6 +338,7 @@ export class Reconciler {
       causes: backend?.causes ?? earlier?.causes ?? [],
       others: earlier?.others ?? [],
       error,
+      retry: waits ? { atMs: performance.now() + waitMs, waitMs } : null,
     };
   }
 
@@ -290,6 +351,7 @@ export class Reconciler {
     before: ReadonlyMap<string, Entry>,
     snapshot: Snapshot,
     report: ReconcileReport,
+    removedOnly: boolean,
   ): Promise<void> {
     const wanted = new Set([...entries.values()].flatMap((entry) => entry.held?.netns.cookie ?? []));
     const removed = new Map(
@@ -298,7 +360,9 @@ export class Reconciler {
       ),
     );
     const unclear = snapshot.rejected.length > 0 || [...entries.values()].some(({ error }) => error !== null);
-    const cookies = this.#heldPods().flatMap(({ pods }) => pods.map((each) => each.cookie));
+    const cookies = removedOnly
+      ? removed.keys()
+      : this.#heldPods().flatMap(({ pods }) => pods.map((each) => each.cookie));
     for (const cookie of new Set(cookies)) {
       const pod = removed.get(cookie);
       const gone = this.#datapaths.some((datapath) => datapath.isGone(cookie));
@@ -312,6 +376,7 @@ export class Reconciler {
         );
       } else await this.#withdraw(cookie, null, 'no manifest names it');
     }
+    if (removedOnly) return;
     for (const entry of entries.values()) {
       if (entry.held === null || this.#isEnrolled(entry.held.netns.cookie)) continue;
       entry.held = null;

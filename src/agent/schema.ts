@@ -114,6 +114,7 @@ export const StatusSchema = v.looseObject({
   cgroup: v.nullable(v.string()),
   bpffs: v.string(),
   source: v.looseObject({
+    kind: v.optional(v.picklist(['files', 'kubernetes']), 'files'),
     path: v.string(),
     manifests: v.number(),
     rejected: v.array(v.looseObject({ ...ErrorReportSchema.entries, file: v.string() })),

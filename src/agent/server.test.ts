@@ -20,7 +20,7 @@ const STATUS: StatusReport = {
   backendReason: 'the kernel runs it',
   cgroup: '/sys/fs/cgroup/kubepods',
   bpffs: '/sys/fs/bpf',
-  source: { path: '/etc/pods', manifests: 1, rejected: [] },
+  source: { kind: 'files', path: '/etc/pods', manifests: 1, rejected: [] },
   settings: { path: null, error: null },
   adopted: { links: 0, pods: 0 },
   drift: { checkedAt: '2026-01-01T00:00:01Z', repaired: [], outstanding: [] },

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { runAgent } from '../agent/agent.ts';
+import type { PodSourceOptions } from '../agent/pod_source.ts';
 import { HIGHEST } from '../datapath/tier.ts';
 import { ShuntError } from '../errors.ts';
 import { createLog } from '../observe/log.ts';
@@ -12,6 +13,9 @@ const DEFAULT_RECONCILE_S = 60;
 
 const Options = v.object({
   pods: v.optional(v.string()),
+  kubeconfig: v.optional(v.string()),
+  nodeName: v.optional(v.string()),
+  repair: v.optional(v.picklist(['off', 'event', 'delete']), 'event'),
   config: v.optional(v.string()),
   cgroup: v.optional(v.string()),
   backend: v.picklist(['auto', 'ebpf', 'iptables']),
@@ -27,15 +31,10 @@ const Options = v.object({
 /**
  * Runs the agent until SIGINT or SIGTERM. Its log goes to stdout; everything it pins stays.
  *
- * @throws SHUNT_E_USAGE without --pods or with an address that is none, and what runAgent() throws
+ * @throws SHUNT_E_USAGE without one source of pods or with an address that is none, and what runAgent() throws
  */
 export async function agent(context: Context, given: unknown): Promise<undefined> {
   const options = v.parse(Options, given);
-  if (options.pods === undefined) {
-    throw new ShuntError('SHUNT_E_USAGE', '--pods is needed: it says where the pods come from', {
-      fix: 'give a file or directory of Pod manifests with --pods',
-    });
-  }
   if (options.backend === 'ebpf' && options.maxTier === 0) {
     throw new ShuntError(
       'SHUNT_E_USAGE',
@@ -49,7 +48,7 @@ export async function agent(context: Context, given: unknown): Promise<undefined
   using stop = new StopSignal();
   await runAgent(
     {
-      pods: options.pods,
+      source: sourceOf(options),
       config: options.config ?? null,
       metrics,
       backend: options.backend,
@@ -66,6 +65,36 @@ export async function agent(context: Context, given: unknown): Promise<undefined
     createLog(),
     stop.signal,
   );
+}
+
+function sourceOf({ pods, kubeconfig, nodeName, repair }: v.InferOutput<typeof Options>): PodSourceOptions {
+  if (pods !== undefined && kubeconfig !== undefined) {
+    throw new ShuntError('SHUNT_E_USAGE', '--pods and --kubeconfig exclude each other', {
+      fix: 'give one of them: it says where the pods come from',
+    });
+  }
+  if (pods !== undefined) return { kind: 'files', path: pods };
+  if (kubeconfig === undefined) {
+    throw new ShuntError(
+      'SHUNT_E_USAGE',
+      '--pods or --kubeconfig is needed: it says where the pods come from',
+      {
+        fix: 'give a file or directory of Pod manifests with --pods, or --kubeconfig FILE, or --kubeconfig in-cluster',
+      },
+    );
+  }
+  const name = nodeName ?? process.env.NODE_NAME;
+  if (!name) {
+    throw new ShuntError('SHUNT_E_USAGE', '--node-name is needed with --kubeconfig', {
+      fix: 'give the name of this node in the cluster with --node-name, or in NODE_NAME (fieldRef spec.nodeName)',
+    });
+  }
+  return {
+    kind: 'kubernetes',
+    kubeconfig: kubeconfig === 'in-cluster' ? null : kubeconfig,
+    nodeName: name,
+    repair,
+  };
 }
 
 function cgroupRequired(): never {

@@ -29,7 +29,7 @@ const STATUS: StatusReport = {
   backendReason: 'the kernel runs it',
   cgroup: '/x',
   bpffs: '/x',
-  source: { path: '/x', manifests: 0, rejected: [] },
+  source: { kind: 'files', path: '/x', manifests: 0, rejected: [] },
   settings: { path: null, error: null },
   adopted: { links: 0, pods: 0 },
   drift: { checkedAt: '2026-01-01T00:00:00Z', repaired: [], outstanding: [] },

@@ -48,7 +48,9 @@ describe('the command line', () => {
       [['agent', '--pods', 'x', '--max-pods', '0'], /whole number from 1/],
       [['agent', '--pods', 'x', '--backend', 'nft'], /'nft' is invalid/],
       [['iptables', 'render'], /'-f, --file <file>' not specified/],
-      [['agent'], /--pods is needed/],
+      [['agent'], /--pods or --kubeconfig is needed/],
+      [['agent', '--kubeconfig', 'k'], /--node-name is needed/],
+      [['agent', '--kubeconfig', 'k', '--pods', 'p'], /exclude each other/],
       [['policy', 'show'], /give either a pod or a file/],
       [['cleanup', '--verify', '--dry-run'], /exclude each other/],
     ] as const) {
@@ -349,6 +351,7 @@ const STATUS: StatusReport = {
   cgroup: '/sys/fs/cgroup/kubepods',
   bpffs: '/sys/fs/bpf',
   source: {
+    kind: 'files',
     path: '/etc/pods',
     manifests: 1,
     rejected: [{ file: 'b.yaml', code: 'SHUNT_E_MANIFEST_SYNTAX', message: 'not YAML', fix: 'mend it' }],

@@ -88,6 +88,13 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .command('agent')
     .description('enroll the pods of this node and keep them enrolled')
     .option('--pods <path>', 'file or directory of Pod manifests, watched')
+    .option('--kubeconfig <file>', 'pods of the Kubernetes API server; "in-cluster": as this pod')
+    .option('--node-name <name>', 'this node in the cluster (default: $NODE_NAME)')
+    .addOption(
+      new Option('--repair <mode>', "pods whose mesh's validator failed before they were enrolled")
+        .choices(['off', 'event', 'delete'])
+        .default('event'),
+    )
     .option('--config <file>', 'settings of the meshes (YAML or JSON), watched')
     .option('--cgroup <path>', 'cgroup2 directory above all pods (default: kubepods, where it exists)')
     .addOption(

@@ -45,7 +45,11 @@ const FIELDS: readonly Field<RunningStatus>[] = [
       settings.error === null ? settings.path : `the last good ones: ${settings.error.message}`,
     tone: ({ settings }) => (settings.error === null ? undefined : 'bad'),
   },
-  { label: 'Source', value: ({ source }) => `${source.path} (${count(source.manifests, 'manifest')})` },
+  {
+    label: 'Source',
+    value: ({ source }) =>
+      source.kind === 'kubernetes' ? source.path : `${source.path} (${count(source.manifests, 'manifest')})`,
+  },
   {
     label: 'Pods',
     value: ({ pods, enrolledBy }) =>

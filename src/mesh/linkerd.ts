@@ -22,7 +22,12 @@ const INBOUND = 4143;
 const OWN_PORTS = '4190,4191';
 const API_SERVER_PORTS = [443, 6443];
 
-export const linkerd: MeshProfile = { name: 'linkerd', recognise: recogniseLinkerd };
+export const linkerd: MeshProfile = {
+  name: 'linkerd',
+  recognise: recogniseLinkerd,
+  // The arguments of linkerd-init hold what the namespace said; without it, linkerd-cni's rules ask the namespace.
+  needsNamespace: (pod) => containerOf(pod, PROXY) !== null && containerOf(pod, INIT) === null,
+};
 
 function recogniseLinkerd(pod: PodObject, context: ProfileContext = {}): Recognition | null {
   const annotated = pod.metadata.annotations['linkerd.io/proxy-version'] !== undefined;

@@ -42,4 +42,6 @@ export interface NamespaceObject {
 export interface MeshProfile {
   name: string;
   recognise(pod: PodObject, context?: ProfileContext): Recognition | null;
+  /** Whether what it says of a pod of its own may differ with the namespace's marks; they are not watched for others. */
+  needsNamespace?(pod: PodObject): boolean;
 }

@@ -25,6 +25,11 @@ export const MESH_PROFILES: readonly MeshProfile[] = [
   leftAlone,
 ];
 
+/** Whether what is to be done with the pod may differ with the marks of its namespace. */
+export function namespaceMatters(pod: PodObject): boolean {
+  return MESH_PROFILES.some((profile) => profile.needsNamespace?.(pod) ?? false);
+}
+
 /** What is to be done with a pod: the policy that its mesh's own rules amount to, or why it is left alone. */
 export function recognise(
   pod: PodObject,

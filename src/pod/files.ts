@@ -11,14 +11,16 @@ import { ShuntError } from '../errors.ts';
 import { DirectoryAlarm } from './directory_alarm.ts';
 import { MAX_MANIFEST_BYTES, parseManifest } from './manifest.ts';
 import { systemErrorCode } from './syscall.ts';
-import type { PodObject } from './workload.ts';
+import type { NamespaceMarks, PodObject } from './workload.ts';
 
 const MANIFEST_NAME = /^[^.].*\.(?:ya?ml|json)$/;
 
 export interface Snapshot {
-  /** In the order of file names, and of the pods in each. */
-  pods: { pod: PodObject; file: string }[];
+  /** In the order of file names, and of the pods in each; `file` may be the address of an API server. */
+  pods: { pod: PodObject; file: string; namespace?: NamespaceMarks }[];
   rejected: { file: string; error: ShuntError }[];
+  /** Uids of the pods that changed since the snapshot before; null or left out when any may have. */
+  changed?: ReadonlySet<string> | null;
 }
 
 export interface WatchOptions {

@@ -30,31 +30,52 @@ export function locatePod(pod: PodObject, sidecarContainer: string): PodPlace {
   if (path === undefined) {
     throw new ShuntError('SHUNT_E_POD_NO_NETNS', undefined, { target: podTarget(pod) });
   }
-  const netns = resolveNetns(path);
+  return placeOf(pod, resolveNetns(path), containerCgroup(pod, sidecarContainer));
+}
+
+/**
+ * The place with the pod's addresses, as locatePod chooses them.
+ *
+ * @throws SHUNT_E_POD_IP_MISMATCH
+ */
+export function placeOf(pod: PodObject, netns: NetnsRef, sidecarCgroup: CgroupRef | null): PodPlace {
   const { podIPs } = pod.status;
   const foreign = podIPs.find((ip) => !netns.addresses.includes(ip));
   if (foreign !== undefined) {
-    throw new ShuntError('SHUNT_E_POD_IP_MISMATCH', `${foreign} is not an address of ${path}`, {
+    throw new ShuntError('SHUNT_E_POD_IP_MISMATCH', `${foreign} is not an address of ${netns.path}`, {
       target: podTarget(pod),
     });
   }
   const candidates = podIPs.length > 0 ? podIPs : netns.addresses.filter(isGlobal);
   return {
     netns,
-    sidecarCgroup: containerCgroup(pod, sidecarContainer),
+    sidecarCgroup,
     ip4: candidates.find((ip) => familyOf(ip) === 4) ?? null,
     ip6: candidates.find((ip) => familyOf(ip) === 6) ?? null,
   };
 }
 
-/** The pod as the datapath wants it. Throws as locatePod. */
+/** Says where a pod is, given the container whose cgroup is wanted: by its annotations, or as a PodFinder finds it. */
+export type Locate = (pod: PodObject, sidecarContainer: string) => PodPlace;
+
+export interface Locator {
+  locate: Locate;
+  /** Called before each pass over the pods: what was learnt of the node in the one before may be old. */
+  expire(): void;
+}
+
+/** For sources that say themselves where pods are. */
+export const BY_ANNOTATION: Locator = { locate: locatePod, expire: () => {} };
+
+/** The pod as the datapath wants it. Throws as `locate` does. */
 export function locateWorkload(
   pod: PodObject,
   recognition: Extract<Recognition, { kind: 'redirect' }>,
+  locate: Locate = locatePod,
 ): Workload {
   return {
     ...podName(pod),
-    ...locatePod(pod, recognition.sidecarContainer),
+    ...locate(pod, recognition.sidecarContainer),
     policy: recognition.policy,
     acceleration: recognition.acceleration,
   };
@@ -65,7 +86,7 @@ export function podName(pod: PodObject): PodName {
   return { namespace, name, uid: uid ?? `${namespace}/${name}` };
 }
 
-function podTarget(pod: PodObject): string {
+export function podTarget(pod: PodObject): string {
   return `pod ${pod.metadata.namespace}/${pod.metadata.name}`;
 }
 

@@ -218,6 +218,18 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/**
+ * A Pod object as the API server sends it, alone or as an item of a list.
+ *
+ * @param target named in errors
+ * @throws SHUNT_E_MANIFEST_FIELD
+ */
+export function readPodObject(object: unknown, target: string): PodObject {
+  const pod = v.safeParse(podSchema, isObject(object) ? { ...object, apiVersion: 'v1' } : object);
+  if (!pod.success) throw fieldError('', pod.issues[0], target);
+  return pod.output;
+}
+
 function podOf(item: unknown, path: string, file: string): PodObject {
   const object = v.safeParse(objectSchema, item);
   const kind = object.success ? object.output.kind : undefined;

@@ -47,6 +47,12 @@ export interface PodObject {
     uid?: string | undefined;
     labels: Record<string, string>;
     annotations: Record<string, string>;
+    /** Of a mirror pod: the uid that the kubelet gave the static pod, which its cgroups are named by. */
+    staticUid?: string | undefined;
+    /** It has been asked to go, and runs on until its grace period ends. */
+    deleting?: boolean | undefined;
+    /** A controller (ReplicaSet, DaemonSet, Job, ...) makes another when it is deleted. */
+    controlled?: boolean | undefined;
   };
   spec: {
     hostNetwork: boolean;
@@ -57,7 +63,29 @@ export interface PodObject {
     containers: ContainerSpec[];
     initContainers: ContainerSpec[];
   };
-  status: { podIPs: string[] };
+  status: {
+    podIPs: string[];
+    /** Pending, Running, Succeeded, Failed or Unknown; not said by manifests. */
+    phase?: string | undefined;
+    /** As the kubelet reported them last: init, main and ephemeral ones. */
+    containers?: ContainerState[] | undefined;
+  };
+}
+
+/** What meshes look at of the pod's namespace. */
+export interface NamespaceMarks {
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+}
+
+export interface ContainerState {
+  name: string;
+  /** The runtime's id, without its scheme; null before the container is made. */
+  id: string | null;
+  /** Of its last run that ended; null when none did. */
+  exitCode: number | null;
+  /** Whether it has ended for good with code 0, as init containers do. */
+  completed: boolean;
 }
 
 export interface ContainerSpec {

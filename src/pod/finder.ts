@@ -1,0 +1,211 @@
+/**
+ * Finds the pods of a kubelet on its node: network namespace and container cgroups by the pod's uid, from the names of
+ * cgroups and the processes in them. Asks no container runtime, and trusts nothing that is written into the pod.
+ */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { ShuntError } from '../errors.ts';
+import { cgroup2Mounts, processesOf } from './cgroup.ts';
+import { readCgroupPath, readProcessCgroup } from './cgroup_path.ts';
+import { type PodPlace, placeOf, podTarget } from './locate.ts';
+import { resolveNetns } from './netns.ts';
+import { systemErrorCode } from './syscall.ts';
+import type { CgroupRef, NetnsRef, PodObject } from './workload.ts';
+
+/** Levels above the kubelet's pods: none, or those of a container that is the node and of the kubelet in it. */
+const DEPTH_OF_KUBEPODS = 5;
+/** Of a process that is the host's, or has ended. */
+const NO_POD: readonly string[] = ['SHUNT_E_NETNS_MISSING', 'SHUNT_E_NETNS_HOST'];
+
+export interface FinderOptions {
+  /** Where cgroup v2 is mounted; by default as this process sees it, nowhere perhaps. */
+  mounts?: readonly string[];
+  /** /proc of the host's PID namespace. */
+  proc?: string;
+}
+
+/**
+ * Remembers where pods were, so that finding 500 takes one walk over the cgroups. Where cgroup v2 has nothing of a pod
+ * (v1 alone, or beside a v2 that the runtime does not use) its processes are found by their /proc/PID/cgroup; their
+ * containers have no id that a program could know then, and sidecars are told by uid and gid alone.
+ */
+export class PodFinder {
+  readonly #mounts: readonly string[];
+  readonly #proc: string;
+  #directories = new Map<string, string[]>();
+  /** By the uid of the pod; null before it is read. */
+  #processes: Map<string, ProcessOfPod[]> | null = null;
+  #fresh = false;
+
+  constructor(options: FinderOptions = {}) {
+    this.#mounts = options.mounts ?? mountsHere();
+    this.#proc = options.proc ?? '/proc';
+  }
+
+  /** What was learnt of the node so far may be old now: called before each pass over the pods. */
+  expire(): void {
+    this.#fresh = false;
+    this.#processes = null;
+  }
+
+  /**
+   * Where the pod is.
+   *
+   * @param sidecarContainer whose cgroup is wanted
+   * @throws SHUNT_E_POD_NOT_STARTED, SHUNT_E_POD_IP_MISMATCH, and as resolveNetns
+   */
+  locate(pod: PodObject, sidecarContainer: string): PodPlace {
+    const containers = this.#containers(uidOf(pod));
+    const sidecar = idOf(pod, sidecarContainer);
+    const path = containers.find(({ id }) => id === sidecar)?.path ?? null;
+    return placeOf(pod, this.#netns(pod, containers), path === null ? null : cgroupRef(path));
+  }
+
+  /** Whether anything of the pod still runs on this node. */
+  isRunning(pod: PodObject): boolean {
+    return this.#containers(uidOf(pod)).some(({ pids }) => pids().length > 0);
+  }
+
+  #containers(uid: string): FoundContainer[] {
+    const found = this.#podDirectories(uid).flatMap(containersIn);
+    if (found.some(({ pids }) => pids().length > 0)) return found;
+    this.#processes ??= readProcesses(this.#proc);
+    const processes = this.#processes.get(uid) ?? [];
+    return [
+      ...found,
+      ...processes.map(({ pid, container }) => ({ id: container, path: null, pids: () => [pid] })),
+    ];
+  }
+
+  #podDirectories(uid: string): string[] {
+    const known = this.#directories.get(uid);
+    if (known?.every((path) => statSync(path, { throwIfNoEntry: false }) !== undefined)) return known;
+    if (!this.#fresh) {
+      this.#directories = walk(this.#mounts);
+      this.#fresh = true;
+    }
+    return this.#directories.get(uid) ?? [];
+  }
+
+  /**
+   * Of the sandbox where that has a process, else of the container that runs longest. A container may hold namespaces of
+   * its own making, so one that has the pod's addresses is preferred.
+   */
+  #netns(pod: PodObject, containers: readonly FoundContainer[]): NetnsRef {
+    const named = new Set((pod.status.containers ?? []).map(({ id }) => id));
+    const seen = new Set<bigint>();
+    let other: NetnsRef | null = null;
+    const sandboxFirst = [...containers].sort((a, b) => Number(named.has(a.id)) - Number(named.has(b.id)));
+    for (const pid of sandboxFirst.flatMap(({ pids }) => pids().sort((a, b) => a - b))) {
+      const netns = this.#netnsOf(pid, seen);
+      if (netns === null) continue;
+      if (pod.status.podIPs.every((ip) => netns.addresses.includes(ip))) return netns;
+      other ??= netns;
+    }
+    if (other !== null) return other;
+    throw new ShuntError('SHUNT_E_POD_NOT_STARTED', undefined, { target: podTarget(pod) });
+  }
+
+  /** Null for the host's, for one that was looked at before, and when the process ended meanwhile. */
+  #netnsOf(pid: number, seen: Set<bigint>): NetnsRef | null {
+    const path = `${this.#proc}/${pid}/ns/net`;
+    try {
+      const { ino } = statSync(path, { bigint: true });
+      if (seen.has(ino)) return null;
+      seen.add(ino);
+      return resolveNetns(path);
+    } catch (error) {
+      if (error instanceof ShuntError && !NO_POD.includes(error.code)) throw error;
+      return null;
+    }
+  }
+}
+
+interface FoundContainer {
+  id: string | null;
+  /** Its cgroup v2 directory; null when it is known by its processes alone. */
+  path: string | null;
+  pids(): number[];
+}
+
+interface ProcessOfPod {
+  pid: number;
+  container: string | null;
+}
+
+function uidOf(pod: PodObject): string {
+  return pod.metadata.staticUid ?? pod.metadata.uid ?? '';
+}
+
+function idOf(pod: PodObject, container: string): string | undefined {
+  return pod.status.containers?.find(({ name }) => name === container)?.id ?? undefined;
+}
+
+function containersIn(podPath: string): FoundContainer[] {
+  return subdirectories(podPath).flatMap((name) => {
+    const path = join(podPath, name);
+    const id = readCgroupPath(path)?.container ?? null;
+    return id === null ? [] : [{ id, path, pids: () => processesOf({ path, id: 0n }) }];
+  });
+}
+
+function mountsHere(): string[] {
+  try {
+    return cgroup2Mounts();
+  } catch (error) {
+    if (error instanceof ShuntError && error.code === 'SHUNT_E_CGROUP2_MISSING') return [];
+    throw error;
+  }
+}
+
+/** Every pod's cgroups by uid. */
+function walk(mounts: readonly string[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const mount of mounts) {
+    const open = [{ path: mount, depth: 0 }];
+    for (let at = open.pop(); at !== undefined; at = open.pop()) {
+      for (const name of subdirectories(at.path)) {
+        const path = join(at.path, name);
+        const pod = readCgroupPath(path.slice(mount.length));
+        if (pod !== null) found.set(pod.uid, [...(found.get(pod.uid) ?? []), path]);
+        // Below kubepods there are two levels more, of the quality of service and of the pods.
+        else if (at.depth < DEPTH_OF_KUBEPODS + 2) open.push({ path, depth: at.depth + 1 });
+      }
+    }
+  }
+  return found;
+}
+
+function readProcesses(proc: string): Map<string, ProcessOfPod[]> {
+  const found = new Map<string, ProcessOfPod[]>();
+  for (const name of readdirSync(proc)) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const pod = readProcessCgroup(readFileSync(join(proc, name, 'cgroup'), 'utf8'));
+      if (pod === null) continue;
+      const { uid, container } = pod;
+      found.set(uid, [...(found.get(uid) ?? []), { pid: Number(name), container }]);
+    } catch (error) {
+      // Ended meanwhile.
+      if (!['ENOENT', 'ESRCH'].includes(systemErrorCode(error) ?? '')) throw error;
+    }
+  }
+  return found;
+}
+
+function subdirectories(path: string): string[] {
+  try {
+    return readdirSync(path, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? entry.name : [],
+    );
+  } catch (error) {
+    // Removed while we looked.
+    if (['ENOENT', 'ENODEV'].includes(systemErrorCode(error) ?? '')) return [];
+    throw error;
+  }
+}
+
+function cgroupRef(path: string): CgroupRef | null {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : { path, id: stat.ino };
+}

@@ -1,0 +1,162 @@
+/** The agent as on a node of a cluster: a strict API server, pods shaped as a kubelet leaves them, the real data plane. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { PodReport, StatusReport } from '../../src/agent/api.ts';
+import { AgentClient } from '../../src/agent/client.ts';
+import { ShuntError } from '../../src/errors.ts';
+import { attempt } from '../../src/lab/command.ts';
+import { until } from '../../src/lab/deadline.ts';
+import { LabProcess } from '../../src/lab/process.ts';
+import { netnsInode } from '../../src/pod/netns.ts';
+import { ApiServer } from './api_server.ts';
+import { KubeNode, meshPod } from './node.ts';
+
+const CLI = [
+  process.execPath,
+  '--conditions=source',
+  join(import.meta.dirname, '../../src/cli/main.ts'),
+] as const;
+const PODS = '/api/v1/pods';
+const node = 'node-a';
+const uid = (n: number) =>
+  `3c6f8a1e-7f0b-4a51-8d2e-${String(process.pid).padStart(8, '0')}${String(n).padStart(4, '0')}`;
+
+describe('an agent on a node of a cluster', () => {
+  const stack = new AsyncDisposableStack();
+  const folder = mkdtempSync(join(tmpdir(), 'shunt-kube-'));
+  const kubeconfig = join(folder, 'kubeconfig');
+  const socket = join(folder, 'agent.sock');
+  const bpffs = join('/sys/fs/bpf', `shunt-kube${process.pid}`);
+  const client = new AgentClient(socket);
+  let kube: KubeNode;
+  let server: ApiServer;
+  let port: number;
+  let agent: LabProcess | null = null;
+
+  const pins = ['--bpffs', bpffs, '--socket', socket];
+  async function start(): Promise<void> {
+    const source = ['--kubeconfig', kubeconfig, '--node-name', node, '--cgroup', kube.cgroup.path];
+    const argv = [...CLI, 'agent', ...source, ...pins, '--reconcile-interval', '3600'] as const;
+    agent = await LabProcess.start('agent', [...argv], { logFile: join(folder, 'agent.log') });
+    await until(
+      async () => {
+        agent?.assertRunning();
+        return client.status().catch((error: unknown) => {
+          if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return undefined;
+          throw error;
+        });
+      },
+      { what: 'the agent', timeoutMs: 60_000 },
+    );
+  }
+
+  async function settled(what: string, seen: (pods: PodReport[], status: StatusReport) => boolean) {
+    return until(
+      async () => {
+        const [pods, status] = [await client.pods(), await client.status()];
+        return seen(pods, status) ? { pods, status } : undefined;
+      },
+      { what, timeoutMs: 60_000, everyMs: 50 },
+    );
+  }
+
+  const stateOf = (pods: PodReport[], of: string) => pods.find((each) => each.uid === of)?.state;
+
+  before(async () => {
+    mkdirSync(bpffs);
+    kube = stack.use(new KubeNode('agent'));
+    server = await ApiServer.start();
+    port = server.port;
+    writeFileSync(
+      kubeconfig,
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'Config',
+        clusters: [
+          { name: 'c', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } },
+        ],
+        users: [{ name: 'u', user: {} }],
+        contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+        'current-context': 'x',
+      }),
+    );
+  });
+
+  after(async () => {
+    await agent?.stop('SIGKILL', 10_000);
+    await attempt([...CLI, 'cleanup', ...pins]);
+    await server?.[Symbol.asyncDispose]();
+    await stack.disposeAsync();
+    rmSync(bpffs, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('enrolls a pod that ran before it, where it finds it, and not where the pod says it is', async () => {
+    const pod = await kube.start(uid(1), '10.9.0.7');
+    const metadata = { annotations: { 'shunt.dev/netns': '/proc/1/ns/net' } };
+    server.put(PODS, meshPod(uid(1), { node, address: '10.9.0.7', metadata }));
+    server.put(PODS, meshPod(uid(2), { node: 'node-b', address: '10.9.0.8' }));
+    server.put(PODS, meshPod(uid(3), { node, address: '10.9.0.9', spec: { hostNetwork: true } }));
+    server.put(PODS, meshPod(uid(4), { node, phase: 'Succeeded' }));
+    await start();
+    const { pods, status } = await settled('the pod', (seen) => stateOf(seen, uid(1)) === 'enrolled');
+    const report = pods.find((each) => each.uid === uid(1));
+    assert.equal(netnsInode(report?.netns?.path ?? ''), netnsInode(pod.netns.path));
+    assert.equal(report?.identity, 'cgroup');
+    assert.equal(report?.ip4, '10.9.0.7');
+    assert.equal(stateOf(pods, uid(2)), undefined, 'pods of other nodes are not known');
+    assert.match(pods.find((each) => each.uid === uid(3))?.reason ?? '', /host's network/);
+    assert.match(pods.find((each) => each.uid === uid(4))?.reason ?? '', /ended: Succeeded/);
+    assert.equal(status.source.kind, 'kubernetes');
+    assert.deepEqual([server.count('LIST'), server.count('WATCH')], [1, 1]);
+  });
+
+  it('enrolls a pod of which it hears before there is a process, once there is one, asking nothing more', async () => {
+    server.put(PODS, meshPod(uid(5), { node, phase: 'Pending' }));
+    const { pods } = await settled('the pod', (seen) => stateOf(seen, uid(5)) === 'failed');
+    assert.equal(pods.find((each) => each.uid === uid(5))?.error?.code, 'SHUNT_E_POD_NOT_STARTED');
+    await kube.start(uid(5), '10.9.0.15');
+    await settled('the enrolment', (seen) => stateOf(seen, uid(5)) === 'enrolled');
+    assert.deepEqual([server.count('LIST'), server.count('WATCH')], [1, 1]);
+  });
+
+  it('keeps a pod that was deleted by force until nothing of it runs', async () => {
+    const pod = await kube.start(uid(6), '10.9.0.16');
+    server.put(PODS, meshPod(uid(6), { node, address: '10.9.0.16' }));
+    await settled('the enrolment', (seen) => stateOf(seen, uid(6)) === 'enrolled');
+    server.remove(uid(6));
+    // The server tells of events in order: once it told of another, it told of the deletion.
+    server.put(PODS, meshPod(uid(7), { node, phase: 'Failed' }));
+    const { pods } = await settled('the next event', (seen) => stateOf(seen, uid(7)) === 'left');
+    assert.equal(stateOf(pods, uid(6)), 'enrolled');
+    await pod.end();
+    await settled('the withdrawal', (seen) => stateOf(seen, uid(6)) === undefined);
+  });
+
+  it('goes on without the API server, and a next agent without it keeps what it finds in force', async () => {
+    await server[Symbol.asyncDispose]();
+    const { pods } = await settled('the error', (_, status) => status.source.rejected.length > 0);
+    assert.equal(stateOf(pods, uid(1)), 'enrolled');
+    await agent?.stop('SIGKILL', 10_000);
+    await start();
+    const { status } = await settled('its first pass', (_, seen) => seen.drift.outstanding.length > 0);
+    assert.equal(status.source.rejected[0]?.code, 'SHUNT_E_KUBE_UNREACHABLE');
+    assert.equal(status.adopted.pods, 2);
+    assert.ok(status.maps.length > 0);
+
+    server = await ApiServer.start(null, port);
+    server.put(PODS, meshPod(uid(1), { node, address: '10.9.0.7' }));
+    const after = await settled('the pod', (seen) => stateOf(seen, uid(1)) === 'enrolled');
+    assert.deepEqual(after.status.source.rejected, []);
+    await client.reconcile();
+    const { status: last } = await settled(
+      'the pod that is known no more to go',
+      (seen) => stateOf(seen, uid(5)) === undefined,
+    );
+    assert.equal(last.pods.enrolled, 1);
+    assert.deepEqual(last.drift.outstanding, []);
+  });
+});
