@@ -248,6 +248,30 @@ export const ERRORS = {
     what: 'Shunt does not attach to the root cgroup',
     fix: 'name the cgroup above all pods with --cgroup',
   },
+  SHUNT_E_CNI_VARIABLES: {
+    what: 'a CNI_ variable of the call is missing or wrong',
+    fix: 'the container runtime sets them; by hand, see "Parameters" in the CNI specification',
+  },
+  SHUNT_E_CNI_CONFIG: {
+    what: 'the network configuration of the call is wrong',
+    fix: 'correct the entry of shunt-cni in the conflist, or write it anew with `shunt cni install`',
+  },
+  SHUNT_E_CNI_REQUEST: {
+    what: 'the call did not come from the plugin of this version',
+    fix: 'copy the plugin of this version to the CNI bin directory with `shunt cni install`',
+  },
+  SHUNT_E_CNI_POD_UNKNOWN: {
+    what: 'the agent does not know the pod yet',
+    fix: 'the runtime tries again by itself; if it goes on, see in `shunt status` whether the source of pods works',
+  },
+  SHUNT_E_CNI_NOT_ENROLLED: {
+    what: 'the pod is not in force as it was added',
+    fix: 'the agent repairs it within a minute, at once with an ADD; `shunt pod get` says what it holds',
+  },
+  SHUNT_E_CNI_NOT_READY: {
+    what: 'the agent cannot enroll pods now',
+    fix: 'see `shunt status` and the log of the agent',
+  },
   SHUNT_E_VM_KERNEL: {
     what: 'no suite is known for this kernel',
     fix: '`npm run vm -- --help` names the kernels',

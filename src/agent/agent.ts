@@ -10,12 +10,15 @@ import { nodeNameservers } from '../pod/nameservers.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
 import { type BackendOptions, startBackend } from './backend.ts';
+import { CniService } from './cni_service.ts';
 import { labelOf } from './desire.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
 import { SettingsFile } from './settings_file.ts';
 
 export interface AgentOptions extends BackendOptions {
+  /** Unix socket for the CNI plugin; null where no plugin calls. What it must remember stands beside it. */
+  cniSocket: string | null;
   /** File or directory of Pod manifests. */
   pods: string;
   reconcileIntervalMs: number;
@@ -44,6 +47,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
 
   using backend = await startBackend(options, log);
   const { datapath } = backend;
+  const cni = options.cniSocket === null ? null : new CniService(options.cniSocket);
   const iptables = datapath.backend === 'iptables' ? datapath : backend.beside;
   const reconciler = new Reconciler(
     {
@@ -54,10 +58,13 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     },
     log.child({ component: 'reconcile' }),
     () => ({ settings: settings.settings, nameservers: nodeNameservers }),
+    (pod) => cni?.place(pod) ?? pod,
   );
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
   const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
+    if (snapshot !== undefined) cni?.finder.update(snapshot.pods.map(({ pod }) => pod));
     const report = await reconciler.reconcile(snapshot);
+    cni?.passed(reconciler);
     Object.assign(drift, report, { checkedAt: new Date().toISOString() });
     return report;
   };
@@ -115,6 +122,16 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       stop: () => stop.abort(),
     },
   });
+  await using cniServer = await cni?.serve({
+    reconciler,
+    hindrances: () =>
+      datapath.links().flatMap(({ name, attached }) => (attached ? [] : [`${name} is not attached`])),
+    reconcileSoon: () => {
+      reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    },
+    signal: ended,
+    log: log.child({ component: 'cni' }),
+  });
   const { enrolled, left, failed } = status().pods;
   log.info(
     {
@@ -140,6 +157,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       }
     }),
     server.closed,
+    cniServer?.closed,
   ]);
   await reconciler.idle();
   log.info({ event: 'stopped' }, 'agent stops; what it put in force stays');

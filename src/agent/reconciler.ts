@@ -4,11 +4,12 @@
  * to let its traffic pass by the sidecar.
  */
 import type { Logger } from 'pino';
+import type { PodRef } from '../cni/call.ts';
 import type { Datapath, HeldPod } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import type { ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
-import type { Workload } from '../pod/workload.ts';
+import type { PodObject, Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
 import { NODES_OWN, type NodeBackends, type PodBackend, podBackend } from './pod_backend.ts';
@@ -27,14 +28,24 @@ export class Reconciler {
   /** Those that run, eBPF before iptables. */
   readonly #datapaths: readonly Datapath[];
   readonly #context: () => ProfileContext;
+  readonly #place: (pod: PodObject) => PodObject;
   readonly #log: Logger;
   #entries = new Map<string, Entry>();
   #first = true;
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Snapshot = { pods: [], rejected: [] };
 
-  /** @param context what pods are recognised with, asked for at each pass */
-  constructor(backends: NodeBackends, log: Logger, context: () => ProfileContext = () => ({})) {
+  /**
+   * @param context what pods are recognised with, asked for at each pass
+   * @param place adds to a pod what is known of where it lives on this node
+   */
+  constructor(
+    backends: NodeBackends,
+    log: Logger,
+    context: () => ProfileContext = () => ({}),
+    place: (pod: PodObject) => PodObject = (pod) => pod,
+  ) {
+    this.#place = place;
     this.#backends = backends;
     this.#datapaths = [backends.ebpf, backends.iptables].filter((datapath) => datapath !== null);
     this.#context = context;
@@ -47,9 +58,65 @@ export class Reconciler {
 
   /** One pass over everything, after those that were asked for before it. */
   reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
-    const pass = this.#turn.then(() => this.#pass(snapshot ?? this.#snapshot));
-    this.#turn = pass.catch(() => {});
-    return pass;
+    return this.#inTurn(() => this.#pass(snapshot ?? this.#snapshot));
+  }
+
+  /** Makes one pod true, in turn with the passes; a later one finds it as the source has it. */
+  admit(pod: PodObject): Promise<{ state: PodReport['state']; error: ShuntError | null }> {
+    return this.#inTurn(async () => {
+      const desire = desireOf(this.#place(pod), this.#context());
+      const { uid } = desire.name;
+      const taken = new Map<bigint, string>();
+      for (const [other, { held }] of this.#entries)
+        if (held !== null && other !== uid) taken.set(held.netns.cookie, labelOf(held));
+      const report: ReconcileReport = { repaired: [], outstanding: [] };
+      const entry = await this.#settle(desire, this.#entries.get(uid) ?? null, taken, report);
+      this.#entries.set(uid, entry);
+      return { state: stateOf(entry), error: entry.error };
+    });
+  }
+
+  /** Takes the pod with this namespace out of force, in turn with the passes. */
+  dismiss(cookie: bigint, reason: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const entry = [...this.#entries.values()].find(({ held }) => held?.netns.cookie === cookie);
+      if (entry === undefined && !this.#isEnrolled(cookie)) return;
+      await this.#withdraw(cookie, entry?.held ?? null, reason);
+      if (entry === undefined) return;
+      entry.held = null;
+      entry.error ??= new ShuntError('SHUNT_E_POD_NO_NETNS', reason, { target: labelOf(entry.desire.name) });
+    });
+  }
+
+  /** Differences between the pod with this namespace and the kernel; null when none with it is in force. */
+  drift(cookie: bigint): Promise<string[] | null> {
+    return this.#inTurn(async () => {
+      const workload = this.workloadOf(cookie);
+      if (workload === undefined) return null;
+      const datapath = this.#datapaths.find((each) => each.isEnrolled(cookie));
+      return datapath === undefined ? ['the kernel does not hold it'] : await datapath.drift(workload);
+    });
+  }
+
+  isLeft({ namespace, name, uid }: PodRef): boolean {
+    for (const entry of this.#entries.values()) {
+      const known = entry.desire.name;
+      if (known.namespace !== namespace || known.name !== name) continue;
+      if (uid === null || known.uid === uid || known.uid === `${namespace}/${name}`)
+        return stateOf(entry) === 'left';
+    }
+    return false;
+  }
+
+  /** UIDs of the pods that are left alone. */
+  left(): string[] {
+    return [...this.#entries].flatMap(([uid, entry]) => (stateOf(entry) === 'left' ? [uid] : []));
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => {});
+    return turn;
   }
 
   /** Resolves when no pass is running. */
@@ -78,7 +145,7 @@ export class Reconciler {
     const entries = new Map<string, Entry>();
     const taken = new Map<bigint, string>();
     for (const { pod } of snapshot.pods) {
-      const desire = desireOf(pod, context);
+      const desire = desireOf(this.#place(pod), context);
       const earlier = before.get(desire.name.uid) ?? null;
       entries.set(desire.name.uid, await this.#settle(desire, earlier, taken, report));
     }
@@ -202,7 +269,11 @@ export class Reconciler {
     earlier: Entry | null,
     backendReason = earlier?.backendReason ?? null,
   ): Entry {
-    if (earlier?.error?.message !== error.message) {
+    if (earlier?.error?.message !== error.message && error.code === 'SHUNT_E_POD_NO_NETNS' && held === null) {
+      // Every pod is so from its binding to its sandbox, and again at its end.
+      const fields = { event: 'pod-waits', pod: labelOf(desire.name), reason: error.message };
+      this.#log.info(fields, 'pod has no sandbox that is known');
+    } else if (earlier?.error?.message !== error.message) {
       this.#log.error(
         { event: 'pod-failed', pod: labelOf(desire.name), enrolled: held !== null, ...error.toJSON() },
         held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
@@ -271,12 +342,16 @@ interface Held {
   pod: HeldPod;
 }
 
+function stateOf({ held, error }: Entry): PodReport['state'] {
+  return error !== null ? 'failed' : held !== null ? 'enrolled' : 'left';
+}
+
 function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
   const { desire, held, error } = entry;
   const inKernel = held === null ? undefined : kernel.get(held.netns.cookie);
   return {
     ...desire.name,
-    state: error !== null ? 'failed' : held !== null ? 'enrolled' : 'left',
+    state: stateOf(entry),
     reason: desire.kind === 'leave' ? desire.reason : null,
     error: error === null ? null : errorReport(error),
     mesh: held?.policy.mesh ?? null,

@@ -80,6 +80,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .description('enroll the pods of this node and keep them enrolled')
     .option('--pods <path>', 'file or directory of Pod manifests, watched')
     .option('--config <file>', 'settings of the meshes (YAML or JSON), watched')
+    .option('--cni-socket <path>', 'serve the CNI plugin on this unix socket')
     .option('--cgroup <path>', 'cgroup2 directory above all pods (default: kubepods, where it exists)')
     .addOption(
       new Option('--backend <name>', 'how to redirect').choices(['auto', 'ebpf', 'iptables']).default('auto'),

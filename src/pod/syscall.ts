@@ -14,6 +14,7 @@ const SOL_SOCKET = 1;
 const SO_NETNS_COOKIE = 71;
 /** Linux 4.12. */
 const SO_COOKIE = 57;
+const SO_PEERCRED = 17;
 const SOCK_CLOEXEC = 0o2000000;
 /** The same numbers on every architecture whose calls were added after the table was unified (Linux 5.0). */
 const SYS_PIDFD_OPEN = 434;
@@ -82,6 +83,14 @@ function cookieOption(socketFd: number, option: number): bigint {
   const value = new Uint8Array(8);
   check(calls().getsockopt(socketFd, SOL_SOCKET, option, value, Uint32Array.of(8)), 'getsockopt');
   return new DataView(value.buffer).getBigUint64(0, LITTLE_ENDIAN);
+}
+
+/** Uid, in our user namespace, of whoever is at the other end of a unix stream socket. */
+export function peerUid(socketFd: number): number {
+  // struct ucred: pid, uid, gid
+  const credentials = new Uint8Array(12);
+  check(calls().getsockopt(socketFd, SOL_SOCKET, SO_PEERCRED, credentials, Uint32Array.of(12)), 'getsockopt');
+  return new DataView(credentials.buffer).getUint32(4, LITTLE_ENDIAN);
 }
 
 /** A pidfd of the process (Linux 5.3). */
