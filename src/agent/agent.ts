@@ -10,7 +10,7 @@ import { nodeNameservers } from '../pod/nameservers.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
 import { type BackendOptions, startBackend } from './backend.ts';
-import { CniService } from './cni_service.ts';
+import { type CniChain, CniService } from './cni_service.ts';
 import { labelOf } from './desire.ts';
 import { Reconciler } from './reconciler.ts';
 import { serveApi } from './server.ts';
@@ -19,6 +19,8 @@ import { SettingsFile } from './settings_file.ts';
 export interface AgentOptions extends BackendOptions {
   /** Unix socket for the CNI plugin; null where no plugin calls. What it must remember stands beside it. */
   cniSocket: string | null;
+  /** Where the plugin is to be kept in the chain; null where something else installs it. */
+  cniChain: CniChain | null;
   /** File or directory of Pod manifests. */
   pods: string;
   reconcileIntervalMs: number;
@@ -158,6 +160,13 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     }),
     server.closed,
     cniServer?.closed,
+    options.cniChain === null
+      ? undefined
+      : cni?.keepInstalled(options.cniChain, {
+          namespaces: () => settings.settings.excludeNamespaces ?? [],
+          signal: ended,
+          log: log.child({ component: 'cni' }),
+        }),
   ]);
   await reconciler.idle();
   log.info({ event: 'stopped' }, 'agent stops; what it put in force stays');

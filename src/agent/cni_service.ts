@@ -1,7 +1,10 @@
 /** The agent's side of CNI: what it remembers of sandboxes, and the server that hears of them. */
 import { dirname, join } from 'node:path';
 import { Attachments } from '../cni/attachments.ts';
+import { keepInstalled, setUninstalled } from '../cni/installation_watch.ts';
+import { CniInstaller } from '../cni/installer.ts';
 import { LeftMarks } from '../cni/left_marks.ts';
+import { builtPlugin, pluginEntry } from '../cni/plugin_entry.ts';
 import { type CniLog, type CniServer, serveCni } from '../cni/server.ts';
 import type { PodObject } from '../pod/workload.ts';
 import { CniEnrolment, placedBy } from './cni_enrolment.ts';
@@ -19,6 +22,16 @@ export interface CniServiceOptions {
   reconcileSoon(): void;
   signal: AbortSignal;
   log: CniLog;
+}
+
+/** The chain that the plugin is kept in. */
+export interface CniChain {
+  /** Of the runtime's network configurations. */
+  netDir: string;
+  /** Of CNI plugins. */
+  binDir: string;
+  /** `NAMESPACE/PREFIX` of the agent's own pods; null where they have the host's network. */
+  ownPods: string | null;
 }
 
 export class CniService {
@@ -45,6 +58,17 @@ export class CniService {
   passed(reconciler: Reconciler): void {
     this.#marks.set(reconciler.left());
     this.#attachments.forgetGone();
+  }
+
+  /** Puts the plugin into the chain and keeps it there, until the signal or `shunt cni uninstall`. */
+  async keepInstalled(
+    { netDir, binDir, ownPods }: CniChain,
+    { namespaces, signal, log }: { namespaces(): readonly string[]; signal: AbortSignal; log: CniLog },
+  ): Promise<void> {
+    setUninstalled(this.#socket, false);
+    const installer = new CniInstaller({ netDir, binDir, program: builtPlugin() });
+    const entry = () => pluginEntry({ socket: this.#socket, namespaces: namespaces(), ownPods });
+    await keepInstalled({ installer, netDir, entry, signal, log });
   }
 
   serve({ reconciler, hindrances, reconcileSoon, signal, log }: CniServiceOptions): Promise<CniServer> {

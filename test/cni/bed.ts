@@ -64,7 +64,8 @@ export class CniBed implements AsyncDisposable {
     return new CniBed(folder, await Topology.make(prefix, pods), cgroup, bpffs);
   }
 
-  async start(): Promise<StatusReport> {
+  /** @param more options of the agent */
+  async start(...more: string[]): Promise<StatusReport> {
     const [file, ...words] = CLI;
     this.#agent = await LabProcess.start(
       'agent',
@@ -74,6 +75,7 @@ export class CniBed implements AsyncDisposable {
         'agent',
         ...['--pods', join(this.folder, 'pods'), '--cgroup', this.#cgroup.path, '--bpffs', this.#bpffs],
         ...['--socket', this.client.socket, '--cni-socket', this.cniSocket],
+        ...more,
       ],
       { logFile: join(this.folder, 'agent.log') },
     );
