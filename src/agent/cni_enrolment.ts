@@ -16,8 +16,8 @@ import type { PodFinder } from './pod_finder.ts';
 export interface PodEnroller {
   /** Makes one pod true now, and says what became of it. */
   admit(pod: PodObject): Promise<{ state: 'enrolled' | 'left' | 'failed'; error: Error | null }>;
-  /** Takes the pod with this namespace out of force; none is no error. */
-  dismiss(cookie: bigint, reason: string): Promise<void>;
+  /** Takes the pod out of force where it has this network namespace; where another has it, nothing is done. */
+  dismiss(cookie: bigint, pod: PodRef, reason: string): Promise<void>;
   /** Differences between the pod with this namespace and the kernel; null when no pod with it is in force. */
   drift(cookie: bigint): Promise<string[] | null>;
   /** True when the pod is left alone, so that there is nothing of it in the kernel. */
@@ -53,12 +53,11 @@ export class CniEnrolment implements CniHandlers {
     // Some primary plugins list addresses that stand elsewhere.
     const ips = call.ips.filter((ip) => addresses.includes(ip));
     const attachment = { containerId, ifname, network, ips, pod: call.pod, netns: { path, cookie } };
-    const before = attachments.get(attachment);
     // Before the pod is enrolled: an agent that dies in between finds it again.
-    attachments.put(attachment);
+    const undo = attachments.put(attachment);
     const { state, error } = await enroller.admit(pod);
     if (state !== 'failed') return;
-    if (before === null) await this.#remove(attachment, 'its ADD failed');
+    undo();
     throw error ?? new ShuntError('SHUNT_E_INTERNAL');
   }
 
@@ -118,13 +117,22 @@ export class CniEnrolment implements CniHandlers {
   /** Another interface of the sandbox may have come through us as well: the pod stays as long as one of them does. */
   async #remove(attachment: Attachment, reason: string): Promise<void> {
     const { attachments, enroller } = this.#options;
-    const { cookie } = attachment.netns;
+    const { pod, netns } = attachment;
     const isLast = attachments
       .all()
-      .every((other) => other.netns.cookie !== cookie || other === attachments.get(attachment));
-    if (isLast) await enroller.dismiss(cookie, reason);
+      .every(
+        (other) =>
+          other.netns.cookie !== netns.cookie || !isSame(other.pod, pod) || isSame(other, attachment),
+      );
+    if (isLast) await enroller.dismiss(netns.cookie, pod, reason);
     attachments.delete(attachment);
   }
+}
+
+function isSame(a: PodRef | AttachmentId, b: PodRef | AttachmentId): boolean {
+  if ('containerId' in a)
+    return 'containerId' in b && a.containerId === b.containerId && a.ifname === b.ifname;
+  return 'namespace' in b && a.namespace === b.namespace && a.name === b.name && a.uid === b.uid;
 }
 
 /** The pod where ADD found it: what the runtime says of its sandbox counts more than annotations, which are anybody's. */

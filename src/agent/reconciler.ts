@@ -9,7 +9,7 @@ import type { Datapath, HeldPod } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import type { ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
-import type { PodObject, Workload } from '../pod/workload.ts';
+import type { PodName, PodObject, Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
 import { NODES_OWN, type NodeBackends, type PodBackend, podBackend } from './pod_backend.ts';
@@ -76,11 +76,14 @@ export class Reconciler {
     });
   }
 
-  /** Takes the pod with this namespace out of force, in turn with the passes. */
-  dismiss(cookie: bigint, reason: string): Promise<void> {
+  /**
+   * Takes a pod out of force where it has this network namespace, in turn with the passes. Where another pod has it,
+   * nothing is done; where none is known to, what the kernel holds of an earlier agent goes.
+   */
+  dismiss(cookie: bigint, pod: PodRef, reason: string): Promise<void> {
     return this.#inTurn(async () => {
       const entry = [...this.#entries.values()].find(({ held }) => held?.netns.cookie === cookie);
-      if (entry === undefined && !this.#isEnrolled(cookie)) return;
+      if (entry === undefined ? !this.#isEnrolled(cookie) : !isPod(entry.desire.name, pod)) return;
       await this.#withdraw(cookie, entry?.held ?? null, reason);
       if (entry === undefined) return;
       entry.held = null;
@@ -98,12 +101,9 @@ export class Reconciler {
     });
   }
 
-  isLeft({ namespace, name, uid }: PodRef): boolean {
+  isLeft(pod: PodRef): boolean {
     for (const entry of this.#entries.values()) {
-      const known = entry.desire.name;
-      if (known.namespace !== namespace || known.name !== name) continue;
-      if (uid === null || known.uid === uid || known.uid === `${namespace}/${name}`)
-        return stateOf(entry) === 'left';
+      if (isPod(entry.desire.name, pod)) return stateOf(entry) === 'left';
     }
     return false;
   }
@@ -340,6 +340,12 @@ export class Reconciler {
 interface Held {
   backend: Datapath['backend'];
   pod: HeldPod;
+}
+
+/** Of a pod without a UID in its manifest the name is all there is. */
+function isPod(known: PodName, { namespace, name, uid }: PodRef): boolean {
+  if (known.namespace !== namespace || known.name !== name) return false;
+  return uid === null || known.uid === uid || known.uid === `${namespace}/${name}`;
 }
 
 function stateOf({ held, error }: Entry): PodReport['state'] {

@@ -59,10 +59,22 @@ export class Attachments {
     return [...this.#kept.values()];
   }
 
-  /** Replaces one of the same sandbox and interface. */
-  put(attachment: Attachment): void {
-    const kept = { ...attachment, serial: ++this.#serial };
-    const name = fileOf(attachment);
+  /**
+   * Replaces one of the same sandbox and interface.
+   *
+   * @returns puts back what was there
+   */
+  put(attachment: Attachment): () => void {
+    const before = this.#kept.get(fileOf(attachment));
+    this.#write({ ...attachment, serial: ++this.#serial });
+    return () => {
+      if (before === undefined) this.delete(attachment);
+      else this.#write(before);
+    };
+  }
+
+  #write(kept: Kept): void {
+    const name = fileOf(kept);
     const file = join(this.#directory, name);
     const text = JSON.stringify({
       ...kept,
