@@ -11,11 +11,12 @@ import { at } from './place.mjs';
  * `packages`. A file belongs to the layer with the longest matching path; its tests (x.test.ts) may also use the
  * test bed, the fixtures and, in a pure layer, the file system.
  */
-const COMMON = ['errors', 'version', 'package-root'];
+const COMMON = ['errors', 'version', 'package-root', 'unix-socket'];
 export const LAYERS = [
   { name: 'errors', paths: ['src/errors.ts'], may: [] },
   { name: 'version', paths: ['src/version.ts'], may: [] },
   { name: 'package-root', paths: ['src/package_root.ts'], may: [] },
+  { name: 'unix-socket', paths: ['src/unix_socket.ts'], may: ['errors'] },
   { name: 'libbpf-ts', paths: ['native/libbpf-ts/'], may: [], packages: ['koffi'] },
   { name: 'policy', paths: ['src/policy/'], may: ['errors'], pure: true },
   { name: 'mesh', paths: ['src/mesh/'], may: ['errors', 'policy'], types: ['pod'], pure: true },

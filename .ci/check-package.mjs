@@ -13,6 +13,7 @@ const WANTED = {
     'src/cli/launch.js',
     'dist/main.js',
     'dist/decide',
+    'dist/shunt-cni',
     'bpf/LICENSE.GPL-2.0',
     'bpf/LICENSE.BSD-2-Clause',
   ],

@@ -256,6 +256,54 @@ export const ERRORS = {
     what: 'Shunt does not attach to the root cgroup',
     fix: 'name the cgroup above all pods with --cgroup',
   },
+  SHUNT_E_CNI_VARIABLES: {
+    what: 'a CNI_ variable of the call is missing or wrong',
+    fix: 'the container runtime sets them; by hand, see "Parameters" in the CNI specification',
+  },
+  SHUNT_E_CNI_CONFIG: {
+    what: 'the network configuration of the call is wrong',
+    fix: 'correct the entry of shunt-cni in the conflist, or write it anew with `shunt cni install`',
+  },
+  SHUNT_E_CNI_REQUEST: {
+    what: 'the call did not come from the plugin of this version',
+    fix: 'copy the plugin of this version to the CNI bin directory with `shunt cni install`',
+  },
+  SHUNT_E_CNI_POD_UNKNOWN: {
+    what: 'the agent does not know the pod yet',
+    fix: 'the runtime tries again by itself; if it goes on, see in `shunt status` whether the source of pods works',
+  },
+  SHUNT_E_CNI_NOT_ENROLLED: {
+    what: 'the pod is not in force as it was added',
+    fix: 'the agent repairs it within a minute, at once with an ADD; `shunt pod get` says what it holds',
+  },
+  SHUNT_E_CNI_NOT_READY: {
+    what: 'the agent cannot enroll pods now',
+    fix: 'see `shunt status` and the log of the agent',
+  },
+  SHUNT_E_CNI_NET_DIR: {
+    what: "the directory of the runtime's network configurations cannot be read",
+    fix: 'name it with --net-dir (on most distributions /etc/cni/net.d); docs/cni.md lists the others',
+  },
+  SHUNT_E_CNI_NO_CONF: {
+    what: 'there is no network configuration to put the plugin into',
+    fix: 'install the primary CNI plugin first; an agent that watches the directory does the rest when it is there',
+  },
+  SHUNT_E_CNI_CONF_INVALID: {
+    what: 'no network configuration is valid',
+    fix: 'correct the files named, or have the primary CNI plugin write them anew; they are left as they are',
+  },
+  SHUNT_E_CNI_WRITE: {
+    what: 'the plugin or its entry cannot be written',
+    fix: 'see that the file system is writable here (in a container: that the directory of the host is mounted so), or name another with --net-dir and --bin-dir',
+  },
+  SHUNT_E_CNI_BUSY: {
+    what: 'the network configuration is written again and again by something else',
+    fix: 'find what writes it (another installer that wants to be the last in the chain?), and try again',
+  },
+  SHUNT_E_CNI_PLUGIN_MISSING: {
+    what: 'the built CNI plugin is missing',
+    fix: 'build it with `npm run build`',
+  },
   SHUNT_E_VM_KERNEL: {
     what: 'no suite is known for this kernel',
     fix: '`npm run vm -- --help` names the kernels',

@@ -42,7 +42,7 @@ export const bpfStep = {
     const objects = bpfObjects();
     mkdirSync(at('dist', 'bpf'), { recursive: true });
     for (const { source, object } of objects) {
-      const include = join('/usr/include', MULTIARCH[process.arch]);
+      const include = kernelHeaders();
       const flags = [...BPF_FLAGS, ...(existsSync(include) ? [`-I${include}`] : [])];
       const fresh = `${object}.new`;
       await compile(progress, source, [...flags, '-I', 'bpf', '-c', shown(source), '-o', fresh]);
@@ -84,6 +84,11 @@ async function assertBtf(progress, object, source) {
       throw new SetupError(`${shown(source)}: clang wrote no ${section.trim()} section`, 'use clang >= 11');
     }
   }
+}
+
+/** Where Debian keeps asm/types.h, at which a target without a C library does not look. */
+export function kernelHeaders() {
+  return join('/usr/include', MULTIARCH[process.arch]);
 }
 
 /** The compiler as its file: another clang means another build, and asking it for its version costs 30 ms. */

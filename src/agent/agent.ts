@@ -12,6 +12,7 @@ import { nodeNameservers } from '../pod/nameservers.ts';
 import { VERSION } from '../version.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
 import { type BackendOptions, startBackend } from './backend.ts';
+import { type CniChain, CniService } from './cni_service.ts';
 import { ContainerWatch } from './container_watch.ts';
 import { labelOf } from './desire.ts';
 import { Observation } from './observation.ts';
@@ -23,6 +24,10 @@ import { SettingsFile } from './settings_file.ts';
 
 export interface AgentOptions extends BackendOptions {
   source: PodSourceOptions;
+  /** Unix socket for the CNI plugin; null where no plugin calls. What it must remember stands beside it. */
+  cniSocket: string | null;
+  /** Where the plugin is to be kept in the chain; null where something else installs it. */
+  cniChain: CniChain | null;
   reconcileIntervalMs: number;
   /** File of mesh settings; null for none. */
   config: string | null;
@@ -58,6 +63,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
 
   using backend = await startBackend(options, log);
   const { datapath } = backend;
+  const cni = options.cniSocket === null ? null : new CniService(options.cniSocket);
   const iptables = datapath.backend === 'iptables' ? datapath : backend.beside;
   const reconciler = new Reconciler(
     {
@@ -69,7 +75,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     log.child({ component: 'reconcile' }),
     () => ({ settings: settings.settings, nameservers: nodeNameservers }),
     observation,
-    source.locator,
+    cni?.locatorBeside(source.locator) ?? source.locator,
   );
   observation.started({ backend, reconciler, settings });
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
@@ -84,9 +90,11 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     });
   });
   const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
+    if (snapshot !== undefined) cni?.finder.update(snapshot.pods.map(({ pod }) => pod));
     // Before the pass looks for cgroups, so that none comes between.
     containers.set((snapshot ?? reconciler.snapshot).pods.flatMap(({ pod }) => containerDirectories(pod)));
     const report = await reconciler.reconcile(snapshot);
+    cni?.passed(reconciler);
     // A pass over some pods says nothing of the others.
     if (snapshot?.changed) return report;
     Object.assign(drift, report, { checkedAt: new Date().toISOString() });
@@ -151,6 +159,16 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       stop: () => stop.abort(),
     },
   });
+  await using cniServer = await cni?.serve({
+    reconciler,
+    hindrances: () =>
+      datapath.links().flatMap(({ name, attached }) => (attached ? [] : [`${name} is not attached`])),
+    reconcileSoon: () => {
+      reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    },
+    signal: ended,
+    log: log.child({ component: 'cni' }),
+  });
   const { enrolled, left, failed } = status().pods;
   log.info(
     {
@@ -178,6 +196,14 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       }
     }),
     server.closed,
+    cniServer?.closed,
+    options.cniChain === null
+      ? undefined
+      : cni?.keepInstalled(options.cniChain, {
+          namespaces: () => settings.settings.excludeNamespaces ?? [],
+          signal: ended,
+          log: log.child({ component: 'cni' }),
+        }),
   ]);
   await reconciler.idle();
   log.info({ event: 'stopped' }, 'agent stops; what it put in force stays');

@@ -15,6 +15,10 @@ import type { RedirectPolicy } from '../policy/policy.ts';
  * An error is {"error": {code, message, fix}} with status 4xx or 5xx.
  */
 export const DEFAULT_SOCKET = '/run/shunt/agent.sock';
+export const DEFAULT_CNI_SOCKET = '/run/shunt/cni.sock';
+/** Where most distributions have the runtime's network configurations, and its plugins. */
+export const DEFAULT_CNI_NET_DIR = '/etc/cni/net.d';
+export const DEFAULT_CNI_BIN_DIR = '/opt/cni/bin';
 export const DEFAULT_BPFFS = '/sys/fs/bpf';
 
 export interface ErrorReport {

@@ -4,12 +4,13 @@
  * to let its traffic pass by the sidecar.
  */
 import type { Logger } from 'pino';
+import type { PodRef } from '../cni/call.ts';
 import type { Datapath, HeldPod } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
 import type { ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
 import { BY_ANNOTATION, type Locator, podName } from '../pod/locate.ts';
-import type { Workload } from '../pod/workload.ts';
+import type { PodName, PodObject, Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
 import {
@@ -109,7 +110,67 @@ export class Reconciler {
     });
   }
 
-  #queue(work: () => Promise<ReconcileReport>): Promise<ReconcileReport> {
+  /** Makes one pod true, in turn with the passes; a later one finds it as the source has it. */
+  admit(pod: PodObject): Promise<{ state: PodReport['state']; error: ShuntError | null }> {
+    return this.#queue(async () => {
+      this.#locator.expire();
+      const { uid } = podName(pod);
+      const namespace = this.#snapshot.pods.find((known) => podName(known.pod).uid === uid)?.namespace;
+      const desire = this.#desireOf(pod, namespace, this.#context());
+      const taken = new Map<bigint, string>();
+      for (const [other, { held }] of this.#entries)
+        if (held !== null && other !== uid) taken.set(held.netns.cookie, labelOf(held));
+      const report: ReconcileReport = { repaired: [], outstanding: [] };
+      const entry = await this.#settle(desire, this.#entries.get(uid) ?? null, taken, report);
+      this.#entries.set(uid, entry);
+      return { state: stateOf(entry), error: entry.error };
+    });
+  }
+
+  /**
+   * Takes a pod out of force where it has this network namespace, in turn with the passes. Where another pod has it,
+   * nothing is done; where none is known to, what the kernel holds of an earlier agent goes.
+   */
+  dismiss(cookie: bigint, pod: PodRef, reason: string): Promise<void> {
+    return this.#queue(async () => {
+      const entry = [...this.#entries.values()].find(({ held }) => held?.netns.cookie === cookie);
+      if (entry === undefined ? !this.#isEnrolled(cookie) : !isPod(entry.desire.name, pod)) return;
+      await this.#withdraw(cookie, entry?.held ?? null, reason);
+      if (entry === undefined) return;
+      entry.held = null;
+      entry.by = null;
+      entry.error ??= new ShuntError('SHUNT_E_POD_NO_NETNS', reason, { target: labelOf(entry.desire.name) });
+    });
+  }
+
+  /** Differences between the pod with this namespace and the kernel; null when none with it is in force. */
+  drift(cookie: bigint): Promise<string[] | null> {
+    return this.#queue(async () => {
+      const workload = this.workloadOf(cookie);
+      if (workload === undefined) return null;
+      const datapath = this.#datapaths.find((each) => each.isEnrolled(cookie));
+      return datapath === undefined ? ['the kernel does not hold it'] : await datapath.drift(workload);
+    });
+  }
+
+  isLeft(pod: PodRef): boolean {
+    for (const entry of this.#entries.values()) {
+      if (isPod(entry.desire.name, pod)) return stateOf(entry) === 'left';
+    }
+    return false;
+  }
+
+  /** UIDs of the pods that are left alone. */
+  left(): string[] {
+    return [...this.#entries].flatMap(([uid, entry]) => (stateOf(entry) === 'left' ? [uid] : []));
+  }
+
+  #desireOf(pod: PodObject, namespace: ProfileContext['namespace'], context: ProfileContext): Desire {
+    const whole = namespace === undefined ? context : { ...context, namespace };
+    return desireOf(pod, whole, this.#locator.locate);
+  }
+
+  #queue<T>(work: () => Promise<T>): Promise<T> {
     const pass = this.#turn.then(work);
     this.#turn = pass.catch(() => {});
     return pass;
@@ -176,9 +237,7 @@ export class Reconciler {
       const { uid } = podName(pod);
       const earlier = before.get(uid) ?? null;
       const unchanged = kept(uid);
-      const desire =
-        unchanged?.desire ??
-        desireOf(pod, namespace === undefined ? context : { ...context, namespace }, this.#locator.locate);
+      const desire = unchanged?.desire ?? this.#desireOf(pod, namespace, context);
       entries.set(uid, unchanged ?? (await this.#settle(desire, earlier, taken, report)));
     }
     await this.#withdrawOrphans(entries, before, snapshot, report, only !== null);
@@ -323,8 +382,13 @@ export class Reconciler {
     backend: PodBackend | null = null,
   ): Entry {
     const waits = error.code === 'SHUNT_E_POD_NOT_STARTED';
-    if (earlier?.error?.message !== error.message) {
-      this.#log[waits ? 'info' : 'error'](
+    const untold = earlier?.error?.message !== error.message;
+    if (untold && held === null && (waits || error.code === 'SHUNT_E_POD_NO_NETNS')) {
+      // Every pod is so from its binding to its sandbox, and again at its end.
+      const fields = { event: 'pod-waits', pod: labelOf(desire.name), reason: error.message };
+      this.#log.info(fields, 'pod has no sandbox that is known');
+    } else if (untold) {
+      this.#log.error(
         { event: 'pod-failed', pod: labelOf(desire.name), enrolled: held !== null, ...error.toJSON() },
         held === null ? 'pod cannot be enrolled' : 'pod stays as it was enrolled before',
       );
@@ -412,6 +476,16 @@ interface Held {
   pod: HeldPod;
 }
 
+/** Of a pod without a UID in its manifest the name is all there is. */
+function isPod(known: PodName, { namespace, name, uid }: PodRef): boolean {
+  if (known.namespace !== namespace || known.name !== name) return false;
+  return uid === null || known.uid === uid || known.uid === `${namespace}/${name}`;
+}
+
+function stateOf({ held, error }: Entry): PodReport['state'] {
+  return error !== null ? 'failed' : held !== null ? 'enrolled' : 'left';
+}
+
 function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
   const { desire, held, error } = entry;
   const inKernel = held === null ? undefined : kernel.get(held.netns.cookie);
@@ -431,9 +505,4 @@ function reportOf(entry: Entry, kernel: ReadonlyMap<bigint, Held>): PodReport {
     policy: held?.policy ?? null,
     held: inKernel?.pod ?? null,
   };
-}
-
-function stateOf({ error, held }: Entry): PodReport['state'] {
-  if (error !== null) return 'failed';
-  return held !== null ? 'enrolled' : 'left';
 }

@@ -1,10 +1,8 @@
-import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
-import { dirname } from 'node:path';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import * as v from 'valibot';
 import type { AccelerationState } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
+import { claimSocket, listenForRoot } from '../unix_socket.ts';
 import type { ErrorReport, PodReport, ReconcileReport, StatusReport } from './api.ts';
 
 /** What the agent answers with; each may throw a ShuntError, which becomes the ErrorReport. */
@@ -81,7 +79,7 @@ const ROUTES = new Map<string, Route>([
  */
 export async function serveApi(options: ApiOptions): Promise<ApiServer> {
   const { socket, handlers, log, signal } = options;
-  await claimPath(socket);
+  await claimSocket(socket);
   const deadlineMs = options.requestDeadlineMs ?? 5_000;
   const server = createServer(
     {
@@ -99,7 +97,7 @@ export async function serveApi(options: ApiOptions): Promise<ApiServer> {
     },
   );
   server.maxConnections = MAX_CONNECTIONS;
-  await listen(server, socket);
+  await listenForRoot(server, socket);
 
   const closed = new Promise<void>((resolve) => server.once('close', resolve));
   const close = () => {
@@ -221,54 +219,4 @@ function describe(error: unknown): { status: number; report: ErrorReport } {
   if (error instanceof RequestError) return { status: error.status, report: error.toJSON() };
   const late = error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_SLOW';
   return { status: late ? 504 : 500, report: errorReport(error) };
-}
-
-async function claimPath(socket: string): Promise<void> {
-  try {
-    mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
-  } catch (cause) {
-    throw new ShuntError('SHUNT_E_SOCKET', 'its directory cannot be made', { target: socket, cause });
-  }
-  const found = lstatSync(socket, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket())
-    throw new ShuntError('SHUNT_E_SOCKET', 'something that is not a socket stands there', { target: socket });
-  if (await somebodyAnswers(socket)) {
-    throw new ShuntError('SHUNT_E_AGENT_RUNNING', 'an agent answers on this socket', { target: socket });
-  }
-  unlinkSync(socket);
-}
-
-function somebodyAnswers(socket: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const probe = connect(socket);
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once('error', (error: NodeJS.ErrnoException) => {
-      // Refused: nobody listens. Gone: its owner removed it meanwhile. EAGAIN: a listener with a full queue.
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(false);
-      else if (error.code === 'EAGAIN') resolve(true);
-      else reject(new ShuntError('SHUNT_E_SOCKET', error.message, { target: socket, cause: error }));
-    });
-  });
-}
-
-function listen(server: Server, socket: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause) =>
-      reject(new ShuntError('SHUNT_E_SOCKET', cause.message, { target: socket, cause })),
-    );
-    // bind() happens inside listen(), so the file never exists with a wider mode, not even for a moment.
-    const mask = process.umask(0o177);
-    try {
-      server.listen(socket, () => {
-        chmodSync(socket, 0o600);
-        resolve();
-      });
-    } finally {
-      process.umask(mask);
-    }
-  });
 }

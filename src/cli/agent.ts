@@ -1,5 +1,7 @@
 import * as v from 'valibot';
 import { runAgent } from '../agent/agent.ts';
+import { DEFAULT_CNI_BIN_DIR } from '../agent/api.ts';
+import type { CniChain } from '../agent/cni_service.ts';
 import type { PodSourceOptions } from '../agent/pod_source.ts';
 import { HIGHEST } from '../datapath/tier.ts';
 import { ShuntError } from '../errors.ts';
@@ -18,6 +20,10 @@ const Options = v.object({
   repair: v.optional(v.picklist(['off', 'event', 'delete']), 'event'),
   config: v.optional(v.string()),
   cgroup: v.optional(v.string()),
+  cniSocket: v.optional(v.string()),
+  cniNetDir: v.optional(v.string()),
+  cniBinDir: v.optional(v.string(), DEFAULT_CNI_BIN_DIR),
+  cniOwnPods: v.optional(v.string()),
   backend: v.picklist(['auto', 'ebpf', 'iptables']),
   compile: v.optional(v.boolean(), false),
   acceleration: v.picklist(['on', 'off']),
@@ -54,6 +60,8 @@ export async function agent(context: Context, given: unknown): Promise<undefined
       backend: options.backend,
       cgroup: () => options.cgroup ?? kubepodsCgroup() ?? cgroupRequired(),
       bpffs: context.bpffs,
+      cniSocket: options.cniSocket ?? null,
+      cniChain: chainOf(options),
       socket: context.socket,
       compile: options.compile,
       acceleration: options.acceleration === 'on',
@@ -95,6 +103,22 @@ function sourceOf({ pods, kubeconfig, nodeName, repair }: v.InferOutput<typeof O
     nodeName: name,
     repair,
   };
+}
+
+/** @throws SHUNT_E_USAGE for a plugin that nobody would answer */
+function chainOf({
+  cniSocket,
+  cniNetDir,
+  cniBinDir,
+  cniOwnPods,
+}: v.InferOutput<typeof Options>): CniChain | null {
+  if (cniNetDir === undefined) return null;
+  if (cniSocket === undefined)
+    throw new ShuntError(
+      'SHUNT_E_USAGE',
+      '--cni-net-dir needs --cni-socket, on which the plugin is answered',
+    );
+  return { netDir: cniNetDir, binDir: cniBinDir, ownPods: cniOwnPods ?? null };
 }
 
 function cgroupRequired(): never {

@@ -1,5 +1,11 @@
 import { Command, CommanderError, InvalidArgumentError, Option, type OptionValues } from 'commander';
-import { DEFAULT_BPFFS, DEFAULT_SOCKET } from '../agent/api.ts';
+import {
+  DEFAULT_BPFFS,
+  DEFAULT_CNI_BIN_DIR,
+  DEFAULT_CNI_NET_DIR,
+  DEFAULT_CNI_SOCKET,
+  DEFAULT_SOCKET,
+} from '../agent/api.ts';
 import { TIERS } from '../datapath/tier.ts';
 import { ShuntError } from '../errors.ts';
 import { VERSION } from '../version.ts';
@@ -96,6 +102,10 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
         .default('event'),
     )
     .option('--config <file>', 'settings of the meshes (YAML or JSON), watched')
+    .option('--cni-socket <path>', 'serve the CNI plugin on this unix socket')
+    .option('--cni-net-dir <dir>', 'keep the plugin in the chain of these network configurations')
+    .option('--cni-bin-dir <dir>', `directory of CNI plugins (default ${DEFAULT_CNI_BIN_DIR})`)
+    .option('--cni-own-pods <ns/prefix>', "the agent's own pods, which pass without it")
     .option('--cgroup <path>', 'cgroup2 directory above all pods (default: kubepods, where it exists)')
     .addOption(
       new Option('--backend <name>', 'how to redirect').choices(['auto', 'ebpf', 'iptables']).default('auto'),
@@ -214,6 +224,25 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .command('version')
     .description('versions of shunt and of what it runs on')
     .action(does(async (context) => (await import('./version.ts')).version(context)));
+
+  const cni = program.command('cni').description("the plugin in the chain of this node's network");
+  const chained = (verb: string): Command =>
+    cni
+      .command(verb)
+      .option('--net-dir <dir>', `network configurations of the runtime (default ${DEFAULT_CNI_NET_DIR})`)
+      .option('--bin-dir <dir>', `directory of CNI plugins (default ${DEFAULT_CNI_BIN_DIR})`)
+      .option('--cni-socket <path>', `the agent's socket for the plugin (default ${DEFAULT_CNI_SOCKET})`);
+  chained('install')
+    .option('--config <file>', 'settings of the meshes: the namespaces they exclude pass without an agent')
+    .option('--own-pods <ns/prefix>', "the agent's own pods, which pass without it")
+    .description('copy the plugin and put it behind the primary one')
+    .action(does(async (context, _, options) => (await import('./cni.ts')).installCni(context, options)));
+  chained('uninstall')
+    .description('take the plugin out; an agent that watches does not put it back')
+    .action(does(async (context, _, options) => (await import('./cni.ts')).uninstallCni(context, options)));
+  chained('status')
+    .description('is the plugin in the chain, and could it serve (exit 1 when not)')
+    .action(does(async (context, _, options) => (await import('./cni.ts')).cniStatus(context, options)));
 
   program.commandsGroup('Remove:');
   program

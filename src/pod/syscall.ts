@@ -16,10 +16,14 @@ const SO_NETNS_COOKIE = 71;
 const SO_COOKIE = 57;
 /** Linux 4.10: the network namespace of a socket. */
 const SIOCGSKNS = 0x894c;
+const SO_PEERCRED = 17;
 const SOCK_CLOEXEC = 0o2000000;
 /** The same numbers on every architecture whose calls were added after the table was unified (Linux 5.0). */
 const SYS_PIDFD_OPEN = 434;
 const SYS_PIDFD_GETFD = 438;
+const SYS_RENAMEAT2 = { x64: 316, arm64: 276 };
+const RENAME_EXCHANGE = 2;
+const AT_FDCWD = -100;
 
 export const LITTLE_ENDIAN = endianness() === 'LE';
 
@@ -98,6 +102,14 @@ function cookieOption(socketFd: number, option: number): bigint {
   return new DataView(value.buffer).getBigUint64(0, LITTLE_ENDIAN);
 }
 
+/** Uid, in our user namespace, of whoever is at the other end of a unix stream socket. */
+export function peerUid(socketFd: number): number {
+  // struct ucred: pid, uid, gid
+  const credentials = new Uint8Array(12);
+  check(calls().getsockopt(socketFd, SOL_SOCKET, SO_PEERCRED, credentials, Uint32Array.of(12)), 'getsockopt');
+  return new DataView(credentials.buffer).getUint32(4, LITTLE_ENDIAN);
+}
+
 /** A pidfd of the process (Linux 5.3). */
 export function pidfdOpen(pid: number): number {
   return check(calls().syscall(SYS_PIDFD_OPEN, 'long', pid, 'long', 0), 'pidfd_open');
@@ -106,6 +118,13 @@ export function pidfdOpen(pid: number): number {
 /** Our own duplicate, close-on-exec, of descriptor `fd` of the process (Linux 5.6; needs the right to ptrace it). */
 export function pidfdGetfd(pidfd: number, fd: number): number {
   return check(calls().syscall(SYS_PIDFD_GETFD, 'long', pidfd, 'long', fd, 'long', 0), 'pidfd_getfd');
+}
+
+/** Exchanges two files of one file system in one step (Linux 3.15). */
+export function exchangeFiles(a: string, b: string): void {
+  const number = SYS_RENAMEAT2[process.arch === 'arm64' ? 'arm64' : 'x64'];
+  const paths = ['int', AT_FDCWD, 'str', a, 'int', AT_FDCWD, 'str', b];
+  check(calls().syscall(number, ...paths, 'uint', RENAME_EXCHANGE), 'renameat2');
 }
 
 /** The `code` of an error thrown by the operating system, for a catch clause that tells cases apart. */
