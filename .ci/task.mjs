@@ -36,6 +36,7 @@ const TASKS = {
     program: ['--conditions=source', 'bench/rules.ts'],
   },
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
+  manifests: { purpose: 'build', root: false, program: ['daemonset/render/main.ts'] },
   shunt: { purpose: 'build', root: false, program: ['src/cli/launch.js'] },
 };
 
