@@ -37,6 +37,11 @@ const TASKS = {
   },
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
   manifests: { purpose: 'build', root: false, program: ['daemonset/render/main.ts'] },
+  'test:chart': {
+    purpose: 'test:chart',
+    root: false,
+    program: ['.ci/test.mjs', 'unit', '--file=daemonset/'],
+  },
   shunt: { purpose: 'build', root: false, program: ['src/cli/launch.js'] },
 };
 

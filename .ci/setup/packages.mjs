@@ -37,6 +37,7 @@ export const PACKAGES = [
 export const USES = {
   build: ['build'],
   bench: ['build', 'data plane'],
+  'test:chart': ['build', 'sidecar'],
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   demo: ['build', 'data plane', 'sidecar', 'test'],

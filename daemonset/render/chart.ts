@@ -34,7 +34,7 @@ export function renderChart(values: Mapping, release: Release = RELEASE, service
   );
   const evaluator = new Evaluator(templates, (path) => readFileSync(join(CHART, path), 'utf8'));
   const root = {
-    Values: merged(mappingOf('values.yaml'), values),
+    Values: chartValues(values),
     Chart: chartOf(),
     Release: { Name: release.name, Namespace: release.namespace, Service: service },
     Capabilities: { KubeVersion: { Version: release.kubeVersion } },
@@ -42,6 +42,11 @@ export function renderChart(values: Mapping, release: Release = RELEASE, service
   return [...templates]
     .filter(([name]) => name.endsWith('.yaml'))
     .flatMap(([name, template]) => documentsOf(name, evaluator.render(name, template, root)));
+}
+
+/** values.yaml with others over it. */
+export function chartValues(values: Mapping): Mapping {
+  return merged(mappingOf('values.yaml'), values);
 }
 
 function chartOf(): object {
