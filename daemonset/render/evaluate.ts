@@ -4,9 +4,10 @@ import { type Expression, type Node, type Template, TemplateError } from './temp
 
 /** Kubernetes reads YAML 1.1, in which a bare `on` is true. */
 const YAML = { version: '1.1' } as const;
+const WRITTEN = { ...YAML, lineWidth: 0, aliasDuplicateObjects: false } as const;
 
 export function yamlText(value: unknown): string {
-  return stringify(value, { ...YAML, lineWidth: 0, aliasDuplicateObjects: false });
+  return stringify(value, WRITTEN);
 }
 
 type Value = unknown;
@@ -119,7 +120,8 @@ const FUNCTIONS: Record<string, (args: Value[], dot: Value) => Value> = {
   quote: ([value]) => JSON.stringify(printed(value)),
   semverCompare: ([wanted, version]) => compareVersion(String(wanted), String(version)),
   ternary: ([yes, no, value]) => (truth(value) ? yes : no),
-  toYaml: ([value]) => yamlText(value).trimEnd(),
+  // As sigs.k8s.io/yaml writes it, since it ends up as text in the ConfigMap.
+  toYaml: ([value]) => stringify(value, { ...WRITTEN, indentSeq: false, sortMapEntries: true }).trimEnd(),
 };
 
 function pairs(args: Value[]): [string, Value][] {

@@ -9,37 +9,11 @@ import * as v from 'valibot';
 import { CHART, chartValues, RELEASE, renderChart } from './chart.ts';
 import { documentsOf } from './evaluate.ts';
 import { MANIFESTS } from './manifests.ts';
+import { VALUES } from './values_fixture.ts';
 
 const SCHEMAS = join(import.meta.dirname, '../../.cache/kubernetes-schemas');
 const VERSIONS = existsSync(SCHEMAS) ? readdirSync(SCHEMAS).map((name) => name.replace(/\.json$/, '')) : [];
 const MISSING = 'no .cache/kubernetes-schemas: npm run test:chart fetches them';
-
-/** Values that between them reach every line of the templates. */
-const VALUES: Record<string, unknown>[] = [
-  {},
-  { mode: 'cleanup' },
-  { cni: { enabled: false }, security: { seLinuxType: '' }, rbac: { create: false } },
-  {
-    image: { digest: `sha256:${'0'.repeat(64)}` },
-    imagePullSecrets: [{ name: 'registry' }],
-    agent: { repair: 'delete', cgroup: '/sys/fs/cgroup/kubepods', extraArgs: ['--compile'] },
-    settings: { excludeNamespaces: ['kube-system'], istio: { outboundIpv4LoopbackCidr: '127.0.0.1/32' } },
-    serviceAccount: { annotations: { a: 'on' } },
-    host: { kubeletConfig: '/var/lib/kubelet/config.yaml' },
-    affinity: {
-      nodeAffinity: {
-        requiredDuringSchedulingIgnoredDuringExecution: {
-          nodeSelectorTerms: [{ matchExpressions: [{ key: 'k', operator: 'Exists' }] }],
-        },
-      },
-    },
-    podLabels: { team: 'net' },
-    podAnnotations: { 'example.com/a': '1' },
-    metrics: { expose: true },
-    dashboard: { enabled: true },
-  },
-  { serviceAccount: { create: false, name: 'mine' } },
-];
 
 const Identity = v.object({ apiVersion: v.string(), kind: v.string() });
 const Definitions = v.object({

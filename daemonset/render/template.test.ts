@@ -35,7 +35,7 @@ test('pipes hand on their value as the last argument', () => {
   assert.equal(render('{{ .Values.a | default "b" | quote }}', { a: '' }), '"b"');
   assert.equal(render('{{ printf "%s:%v" .Values.a 80 }}', { a: 'h' }), 'h:80');
   assert.equal(render('{{ $x := eq .Values.a "y" }}{{ ternary "1" "2" $x }}', { a: 'y' }), '1');
-  assert.equal(render('k:{{ toYaml .Values.a | nindent 2 }}', { a: { b: ['on'] } }), 'k:\n  b:\n    - "on"');
+  assert.equal(render('k:{{ toYaml .Values.a | nindent 2 }}', { a: { b: ['on'] } }), 'k:\n  b:\n  - "on"');
   assert.equal(render('{{ .Files.Get "f" }}'), 'text of f');
   assert.equal(render('{{ semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}'), 'true');
   assert.equal(render('{{ semverCompare "<1.30-0" .Capabilities.KubeVersion.Version }}'), 'false');
