@@ -67,6 +67,7 @@ export const LAYERS = [
   { name: 'test', paths: ['test/'], may: '*', packages: '*' },
   { name: 'bench', paths: ['bench/'], may: '*', packages: '*' },
   { name: 'vm', paths: ['vagrant/'], may: ['errors'] },
+  { name: 'daemonset', paths: ['daemonset/'], may: [] },
 ];
 
 /** Packages that only the layers naming them may import. */

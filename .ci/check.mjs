@@ -26,6 +26,10 @@ export const CHECKS = [
   },
   { name: 'imports run one way', faults: checkImports },
   { name: 'generated codecs are what bpf/ says', faults: codecFaults },
+  {
+    name: 'manifests are what the chart gives',
+    faults: () => tool(NODE, [at('daemonset/render/main.ts'), '--check']),
+  },
   { name: 'links in the documentation lead somewhere', faults: checkLinks },
   { name: 'versions are pinned and licences named', faults: checkManifests },
   { name: 'packages ship what they need and nothing else', faults: checkPackageFiles },

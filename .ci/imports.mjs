@@ -143,7 +143,7 @@ function clauseAt(tokens, start) {
 /** Our source files: TypeScript below src, native/libbpf-ts, test and bench, by path below the checkout. */
 export function sourceFiles() {
   const isSource = (name) => name.endsWith('.ts') && !name.endsWith('.d.ts') && !/(^|\/)dist\//.test(name);
-  const folders = ['src', 'native/libbpf-ts', 'test', 'bench', 'vagrant'];
+  const folders = ['src', 'native/libbpf-ts', 'test', 'bench', 'vagrant', 'daemonset'];
   return folders.flatMap((folder) => filesUnder(at(folder), isSource)).map((file) => relative(ROOT, file));
 }
 

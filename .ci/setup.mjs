@@ -15,6 +15,7 @@ import { installNodeModules } from './setup/node-modules.mjs';
 import { USES } from './setup/packages.mjs';
 import { bpfStep } from './setup/programs.mjs';
 import { Progress, SetupError } from './setup/progress.mjs';
+import { schemasStep } from './setup/schemas.mjs';
 import { Stamps } from './setup/stamps.mjs';
 
 /**
@@ -29,7 +30,7 @@ import { Stamps } from './setup/stamps.mjs';
  */
 
 /** In this order: codecs come from objects, and the bundle holds the codecs. @type {Step[]} */
-const STEPS = [bpfStep, decideStep, cniStep, codecsStep, libraryStep, bundleStep, envoyStep];
+const STEPS = [bpfStep, decideStep, cniStep, codecsStep, libraryStep, bundleStep, envoyStep, schemasStep];
 
 /**
  * Makes a checkout on a Debian or Ubuntu machine ready for a purpose. Quick when there is nothing to do.

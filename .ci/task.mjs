@@ -37,6 +37,13 @@ const TASKS = {
     program: ['--conditions=source', 'bench/rules.ts'],
   },
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
+  manifests: { purpose: 'build', root: false, program: ['daemonset/render/main.ts'] },
+  image: { purpose: 'image', root: true, program: ['.ci/image/build.mjs'] },
+  'test:chart': {
+    purpose: 'test:chart',
+    root: false,
+    program: ['.ci/test.mjs', 'unit', '--file=daemonset/'],
+  },
   shunt: { purpose: 'build', root: false, program: ['src/cli/launch.js'] },
 };
 

