@@ -205,12 +205,17 @@ int shunt_msg(struct sk_msg_md *msg)
 	if (!(settings->flags & SETTINGS_ACCEL) || !(conn->flags & CONN_SEND_ACCEL))
 		return by_tcp(conn, me, size);
 	theirs = bpf_map_lookup_elem(&shunt_flows, &peer);
-	if (!theirs || !theirs->promoted || size > settings->max_message_bytes)
+	if (!theirs || !theirs->promoted)
+		return by_tcp(conn, me, size);
+	/* Never in what is shipped: test/integrity builds it so, and must find it out. */
+#ifndef SHUNT_NAIVE
+	if (size > settings->max_message_bytes)
 		return by_tcp(conn, me, size);
 	if (!in_order(me, theirs, tp))
 		return by_tcp(conn, me, size);
 	if (theirs->in_bytes - theirs->done_bytes + size > settings->backlog_bytes)
 		return by_tcp(conn, me, size);
+#endif
 	if (bpf_msg_redirect_hash(msg, &shunt_socks, &peer, BPF_F_INGRESS) != SK_PASS)
 		return by_tcp(conn, me, size);
 	theirs->in_bytes += size;

@@ -29,22 +29,25 @@ export class FaultBed implements AsyncDisposable {
   readonly bpffs: string;
   readonly socket: string;
   readonly client: AgentClient;
+  readonly #program: readonly [string, ...string[]];
   #agent: LabProcess | null = null;
 
-  private constructor(lab: Lab, bpffs: string) {
+  private constructor(lab: Lab, bpffs: string, program: readonly [string, ...string[]]) {
     this.lab = lab;
+    this.#program = program;
     this.bpffs = bpffs;
     this.socket = join(lab.folder, 'agent.sock');
     this.client = new AgentClient(this.socket);
   }
 
-  static async open(name: string): Promise<FaultBed> {
+  /** @param program command line of the CLI: another build of it than this one */
+  static async open(name: string, program: readonly [string, ...string[]] = CLI): Promise<FaultBed> {
     const prefix = `shunt-${name}${process.pid}`;
     const pods = ['a', 'b'].map((pod) => ({ name: pod, capture: 'shunt' as const }));
     const bpffs = join('/sys/fs/bpf', prefix);
     mkdirSync(bpffs);
     try {
-      return new FaultBed(await Lab.open({ prefix, sidecar: 'haproxy', pods }), bpffs);
+      return new FaultBed(await Lab.open({ prefix, sidecar: 'haproxy', pods }), bpffs, program);
     } catch (error) {
       rmSync(bpffs, { recursive: true });
       throw error;
@@ -55,12 +58,12 @@ export class FaultBed implements AsyncDisposable {
   agentArgv(...more: string[]): [string, ...string[]] {
     const { lab, bpffs, socket } = this;
     const own = ['--pods', lab.manifests, '--cgroup', lab.cgroup, '--bpffs', bpffs, '--socket', socket];
-    return [...CLI, 'agent', ...own, ...more];
+    return [...this.#program, 'agent', ...own, ...more];
   }
 
   /** Runs any command of the CLI on this bed to its end. */
   cli(...args: string[]): Promise<CommandResult> {
-    return attempt([...CLI, ...args, '--bpffs', this.bpffs, '--socket', this.socket]);
+    return attempt([...this.#program, ...args, '--bpffs', this.bpffs, '--socket', this.socket]);
   }
 
   /** Runs an agent that is to refuse; one that does not is ended, and its exit code is 124. */
