@@ -14,6 +14,7 @@ const STEADY = [
   'slow',
   'edge-slow',
   'stalled',
+  'looked-away',
   'half',
   'unread',
   'reset',

@@ -11,7 +11,7 @@ const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 const PERIOD_MS = 250;
 
 /** First values; the benchmarks of the acceleration judge them. */
-const BACKLOG_BYTES = 256 * 1024;
+const BACKLOG_BYTES = 1024 * 1024;
 const MIN_AGE_NS = 100_000_000n;
 const MAX_MESSAGE_BYTES = 64 * 1024;
 
@@ -20,7 +20,7 @@ export class Accelerator implements Disposable {
   readonly #object: AccelerateObject | null;
   readonly #iterator: Link | null;
   #reason: string;
-  #round = 0;
+  #round: number;
 
   private constructor(
     settings: BpfMap<number, Settings>,
@@ -32,6 +32,8 @@ export class Accelerator implements Disposable {
     this.#object = object;
     this.#iterator = iterator;
     this.#reason = reason;
+    // Goes on where an earlier agent stopped: flows remember rounds.
+    this.#round = settings.get(0)?.round ?? 0;
   }
 
   /**
@@ -124,7 +126,7 @@ export class Accelerator implements Disposable {
 
   #write(enabled: boolean): void {
     this.#settings.set(0, {
-      flags: enabled ? SettingsFlags.SETTINGS_ACCEL : 0,
+      flags: (enabled ? SettingsFlags.SETTINGS_ACCEL : 0) | SettingsFlags.SETTINGS_PEER_SEQ,
       backlog_bytes: BACKLOG_BYTES,
       min_age_ns: MIN_AGE_NS,
       max_message_bytes: MAX_MESSAGE_BYTES,

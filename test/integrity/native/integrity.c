@@ -297,12 +297,8 @@ static int upload(struct end *end)
 	return put(end, 100);
 }
 
-static int duplex(struct end *end)
+static int both_ways(struct end *end, size_t out, size_t in)
 {
-	size_t out = 3 * MEGABYTE, in = 3 * MEGABYTE;
-
-	if (warm(end, WARM_ROUNDS, WARM_PAUSE_US) < 0)
-		return -1;
 	while (out > 0 || in > 0) {
 		struct pollfd one = { .fd = end->fd, .events = (out ? POLLOUT : 0) | (in ? POLLIN : 0) };
 		size_t chunk = 1 + next(&end->chance) % 20000;
@@ -336,6 +332,13 @@ static int duplex(struct end *end)
 	return 0;
 }
 
+static int duplex(struct end *end)
+{
+	if (warm(end, WARM_ROUNDS, WARM_PAUSE_US) < 0)
+		return -1;
+	return both_ways(end, 3 * MEGABYTE, 3 * MEGABYTE);
+}
+
 static int slow(struct end *end)
 {
 	size_t size = 2 * MEGABYTE;
@@ -358,13 +361,46 @@ static int slow(struct end *end)
 }
 
 /*
+ * Both ends send all that goes and read nothing for two seconds: to acceleration, which looks meanwhile, that is as
+ * much one way as the other, and on every hop bytes wait unread.
+ */
+static int stalled(struct end *end)
+{
+	size_t left = 16 * MEGABYTE;
+
+	if (warm(end, 40, 500) < 0)
+		return -1;
+	for (int i = 0; i < 200; i++) {
+		for (;;) {
+			size_t chunk = left < 60000 ? left : 60000;
+			ssize_t sent;
+
+			fill(end->buf, chunk, end->tx_seed, end->tx);
+			sent = send(end->fd, end->buf, chunk, MSG_NOSIGNAL);
+			if (sent < 0 && errno == EAGAIN)
+				break;
+			if (sent <= 0)
+				return trouble(end, "send", POLLOUT);
+			end->tx += sent;
+			left -= sent;
+			if (left == 0)
+				break;
+		}
+		if (left == 0)
+			break;
+		usleep(10000);
+	}
+	return both_ways(end, left, 16 * MEGABYTE);
+}
+
+/*
  * The server looks away at once, before acceleration takes the connection up, and the client goes on: bytes wait unread
  * on every hop when it does, and short messages come after them.
  */
 #define STALL_BIG (12 * MEGABYTE)
 #define STALL_SMALL 150
 
-static int stalled(struct end *end)
+static int looked_away(struct end *end)
 {
 	unsigned char tail[64];
 	size_t small = 0;
@@ -601,6 +637,7 @@ static const struct scenario {
 	{ "slow", slow, POLLED },
 	{ "edge-slow", slow, EDGE },
 	{ "stalled", stalled, POLLED },
+	{ "looked-away", looked_away, POLLED },
 	{ "half", half, POLLED },
 	{ "unread", unread, POLLED },
 	{ "reset", reset, POLLED },
