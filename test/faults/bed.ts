@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import type { PodReport, StatusReport } from '../../src/agent/api.ts';
 import { AgentClient } from '../../src/agent/client.ts';
 import { ShuntError } from '../../src/errors.ts';
-import { attempt, type CommandResult } from '../../src/lab/command.ts';
+import { type Argv, attempt, type CommandResult } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { Lab } from '../../src/lab/lab.ts';
 import { LabProcess } from '../../src/lab/process.ts';
+import type { SidecarKind } from '../../src/lab/sidecar.ts';
 
 const CLI = [
   process.execPath,
@@ -29,10 +30,10 @@ export class FaultBed implements AsyncDisposable {
   readonly bpffs: string;
   readonly socket: string;
   readonly client: AgentClient;
-  readonly #program: readonly [string, ...string[]];
+  readonly #program: Argv;
   #agent: LabProcess | null = null;
 
-  private constructor(lab: Lab, bpffs: string, program: readonly [string, ...string[]]) {
+  private constructor(lab: Lab, bpffs: string, program: Argv) {
     this.lab = lab;
     this.#program = program;
     this.bpffs = bpffs;
@@ -40,14 +41,17 @@ export class FaultBed implements AsyncDisposable {
     this.client = new AgentClient(this.socket);
   }
 
-  /** @param program command line of the CLI: another build of it than this one */
-  static async open(name: string, program: readonly [string, ...string[]] = CLI): Promise<FaultBed> {
+  /** @param options.program command line of the CLI: another build of it than this one */
+  static async open(
+    name: string,
+    { program = CLI, sidecar = 'haproxy' }: { program?: Argv; sidecar?: SidecarKind } = {},
+  ): Promise<FaultBed> {
     const prefix = `shunt-${name}${process.pid}`;
     const pods = ['a', 'b'].map((pod) => ({ name: pod, capture: 'shunt' as const }));
     const bpffs = join('/sys/fs/bpf', prefix);
     mkdirSync(bpffs);
     try {
-      return new FaultBed(await Lab.open({ prefix, sidecar: 'haproxy', pods }), bpffs, program);
+      return new FaultBed(await Lab.open({ prefix, sidecar, pods }), bpffs, program);
     } catch (error) {
       rmSync(bpffs, { recursive: true });
       throw error;

@@ -75,7 +75,7 @@ describe('integrity, with a gate that lets everything through', () => {
   let bed: FaultBed;
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'shunt-naive-'));
-    bed = await FaultBed.open('naive', await rebuilt(folder, ['SHUNT_NAIVE']));
+    bed = await FaultBed.open('naive', { program: await rebuilt(folder, ['SHUNT_NAIVE']) });
     await bed.start();
   });
   after(async () => {

@@ -1,5 +1,6 @@
 /** integrity.c at work between two pods: scenarios in, observations of both ends out. */
 import { createHash } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { run } from '../../src/lab/command.ts';
@@ -44,6 +45,7 @@ export class Player implements AsyncDisposable {
   }
 
   static async start(lab: Lab, from: Host, to: Host): Promise<Player> {
+    mkdirSync(lab.programs, { recursive: true, mode: 0o755 });
     const program = join(lab.programs, 'integrity');
     const source = join(import.meta.dirname, 'native', 'integrity.c');
     await run(['clang', '-O2', '-Wall', '-Werror', '-pthread', '-o', program, source]);
