@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { attachSockmapProgram, BpfError, type BpfMap, Link } from 'libbpf-ts';
-import type { AccelerationState } from '../interface.ts';
+import type { AccelerationState, CanaryItem } from '../interface.ts';
+import { type CanaryVerdict, runCanary } from './canary.ts';
 import { type Settings, SettingsFlags } from './gen/objects.ts';
 import type { AccelerateObject, Objects } from './objects.ts';
 
@@ -10,15 +11,20 @@ const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 /** A few times a second while anything may be promoted. */
 const PERIOD_MS = 250;
 
-/** First values; the benchmarks of the acceleration judge them. */
-const BACKLOG_BYTES = 1024 * 1024;
+/**
+ * Redirected bytes that may wait unread at one end. Past it the sender goes over to TCP, which some readers take badly
+ * (docs/acceleration.md), so it is as much as a stalled reader may cost beside TCP's own buffers.
+ */
+export const BACKLOG_BYTES = 512 * 1024;
 const MIN_AGE_NS = 100_000_000n;
-const MAX_MESSAGE_BYTES = 64 * 1024;
+/** What the gate goes by; the canary tries the same. */
+export const TUNING = { backlog_bytes: BACKLOG_BYTES, max_message_bytes: 64 * 1024 };
 
 export class Accelerator implements Disposable {
   readonly #settings: BpfMap<number, Settings>;
   readonly #object: AccelerateObject | null;
   readonly #iterator: Link | null;
+  readonly #verdict: CanaryVerdict | null;
   #reason: string;
   #round: number;
 
@@ -27,11 +33,13 @@ export class Accelerator implements Disposable {
     object: AccelerateObject | null,
     iterator: Link | null,
     reason: string,
+    verdict: CanaryVerdict | null = null,
   ) {
     this.#settings = settings;
     this.#object = object;
     this.#iterator = iterator;
     this.#reason = reason;
+    this.#verdict = verdict;
     // Goes on where an earlier agent stopped: flows remember rounds.
     this.#round = settings.get(0)?.round ?? 0;
   }
@@ -40,25 +48,29 @@ export class Accelerator implements Disposable {
    * Loads and attaches what acceleration needs. Where the kernel cannot, it stays off and says why: redirection does
    * not depend on it.
    *
+   * @param objectDirectory where the canary takes the same programs from
    * @param wanted what the operator asked for
    */
   static async start(
     settings: BpfMap<number, Settings>,
     objects: Objects,
+    objectDirectory: string,
     wanted: boolean,
   ): Promise<Accelerator> {
-    const off = (reason: string): Accelerator => {
-      const accelerator = new Accelerator(settings, null, null, reason);
+    const off = (reason: string, verdict: CanaryVerdict | null = null): Accelerator => {
+      const accelerator = new Accelerator(settings, null, null, reason, verdict);
       accelerator.#write(false);
       return accelerator;
     };
     if (!existsSync(KERNEL_BTF)) return off(`the kernel has no BTF at ${KERNEL_BTF}`);
     let object: AccelerateObject | undefined;
     try {
+      const verdict = await runCanary(objectDirectory, TUNING);
+      if (!verdict.sidecars) return off(`the canary failed: ${told(verdict.items, 'all')}`, verdict);
       object = await objects.loadAccelerate();
       attachSockmapProgram(object.programs.shunt_msg, object.maps.shunt_socks);
       const iterator = Link.attachIter(object.programs.shunt_promote, { map: object.maps.shunt_conns });
-      const accelerator = new Accelerator(settings, object, iterator, '');
+      const accelerator = new Accelerator(settings, object, iterator, '', verdict);
       accelerator.set(wanted);
       return accelerator;
     } catch (error) {
@@ -73,11 +85,12 @@ export class Accelerator implements Disposable {
   set(enabled: boolean): void {
     if (this.#object === null) return;
     this.#write(enabled);
-    this.#reason = enabled ? 'request/response connections between non-blocking sockets' : 'switched off';
+    this.#reason = enabled ? this.#described() : 'switched off';
   }
 
   state(): AccelerationState {
-    return { enabled: this.#enabled(), reason: this.#reason };
+    const canary = this.#verdict?.items;
+    return { enabled: this.#enabled(), reason: this.#reason, ...(canary === undefined ? {} : { canary }) };
   }
 
   /** Connections promoted at this moment. */
@@ -120,17 +133,33 @@ export class Accelerator implements Disposable {
     this.#object?.[Symbol.dispose]();
   }
 
+  #described(): string {
+    const what = 'request/response connections between non-blocking sockets';
+    if (this.#verdict === null || this.#verdict.applications) return what;
+    const why = told(this.#verdict.items, 'applications');
+    return `${what} of sidecars; not of applications, since ${why} (shunt.dev/acceleration: full adds them)`;
+  }
+
   #enabled(): boolean {
     return ((this.#settings.get(0)?.flags ?? 0) & SettingsFlags.SETTINGS_ACCEL) !== 0;
   }
 
   #write(enabled: boolean): void {
+    const { SETTINGS_ACCEL, SETTINGS_ACCEL_APPS, SETTINGS_PEER_SEQ } = SettingsFlags;
     this.#settings.set(0, {
-      flags: (enabled ? SettingsFlags.SETTINGS_ACCEL : 0) | SettingsFlags.SETTINGS_PEER_SEQ,
-      backlog_bytes: BACKLOG_BYTES,
+      ...TUNING,
+      flags:
+        (enabled ? SETTINGS_ACCEL : 0) |
+        (this.#verdict?.applications === true ? SETTINGS_ACCEL_APPS : 0) |
+        (this.#verdict?.peerSeq === true ? SETTINGS_PEER_SEQ : 0),
       min_age_ns: MIN_AGE_NS,
-      max_message_bytes: MAX_MESSAGE_BYTES,
       round: this.#round,
     });
   }
+}
+
+function told(items: readonly CanaryItem[], needed: CanaryItem['needed']): string {
+  return items
+    .flatMap((item) => (item.needed === needed && item.fault !== null ? [`${item.name}: ${item.fault}`] : []))
+    .join('; ');
 }

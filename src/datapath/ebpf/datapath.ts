@@ -104,7 +104,12 @@ export class EbpfDatapath implements Datapath {
     });
     const inbound = stack.use(new Inbound(loader, pins));
     const accelerator = stack.use(
-      await Accelerator.start(objects.connect.maps.shunt_settings, loader, options.acceleration),
+      await Accelerator.start(
+        objects.connect.maps.shunt_settings,
+        loader,
+        options.objectDirectory,
+        options.acceleration,
+      ),
     );
     const datapath = new EbpfDatapath({ pins, objects, attachments, inbound, accelerator });
     stack.move();

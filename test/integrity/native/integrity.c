@@ -601,6 +601,55 @@ static int flagged(struct end *end)
 	return 0;
 }
 
+/*
+ * The server stops reading and the client sends until nothing has gone for a second and a half: tells how many bytes
+ * the sockets between them took.
+ */
+#define FULL_US 1500000
+#define FLOOD_BYTES 16384
+
+/* Counts up when the servers of floods are to close. */
+static volatile unsigned released;
+
+static int release(struct end *end)
+{
+	released += end->server;
+	return put_get(end, 1, 1);
+}
+
+static int flood(struct end *end)
+{
+	struct pollfd one = { .fd = end->fd, .events = POLLRDHUP };
+	struct linger now = { .l_onoff = 1 };
+	size_t accepted = 0;
+	int idle_us = 0;
+
+	if (warm(end, WARM_ROUNDS, WARM_PAUSE_US) < 0)
+		return -1;
+	if (end->server) {
+		for (unsigned before = released; released == before && poll(&one, 1, 100) == 0;)
+			;
+		setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		return 0;
+	}
+	memset(end->buf, 0, FLOOD_BYTES);
+	while (idle_us < FULL_US) {
+		ssize_t sent = send(end->fd, end->buf, FLOOD_BYTES, MSG_NOSIGNAL);
+
+		if (sent > 0) {
+			accepted += sent;
+			idle_us = 0;
+		} else if (errno == EAGAIN) {
+			usleep(10000);
+			idle_us += 10000;
+		} else {
+			return trouble(end, "send", POLLOUT);
+		}
+	}
+	setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	return saw(end, "accepted %zu", accepted);
+}
+
 static int brief(struct end *end)
 {
 	return put_get(end, 1 + next(&end->rng) % 4000, 1 + next(&end->rng) % 4000);
@@ -645,6 +694,8 @@ static const struct scenario {
 	{ "splice", spliced, POLLED },
 	{ "flags", flagged, POLLED },
 	{ "brief", brief, POLLED },
+	{ "flood", flood, POLLED },
+	{ "release", release, POLLED },
 	{ "lasting", lasting, POLLED },
 	{ "edge-lasting", lasting, EDGE },
 	{ "blocking-lasting", lasting, BLOCKING },
