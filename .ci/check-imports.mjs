@@ -39,6 +39,7 @@ export const LAYERS = [
     name: 'ebpf',
     paths: ['src/datapath/ebpf/'],
     may: [...COMMON, 'policy', 'pod', 'observe', 'datapath', 'libbpf-ts'],
+    packages: ['koffi'], // the canary's sockets
   },
   {
     name: 'cni',

@@ -18,6 +18,11 @@ const TASKS = {
     root: true,
     program: ['--conditions=source', 'test/conformance/main.ts'],
   },
+  'test:integrity': {
+    purpose: 'test',
+    root: true,
+    program: ['--conditions=source', 'test/integrity/main.ts'],
+  },
   'test:faithful': {
     purpose: 'test',
     root: true,

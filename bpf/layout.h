@@ -245,9 +245,15 @@ struct listener_key {
 	__u32 slot;
 };
 
+enum flow_state {
+	FLOW_CANDIDATE = 0,
+	FLOW_PROMOTED = 1, /* in the sockhash */
+	FLOW_LEAVING = 2, /* in the sockhash still, for what may be on its way to it */
+};
+
 /* flows: state of one accelerated end, keyed by its own cookie; read by its peer. */
 struct flow {
-	__u64 peer;
+	__u64 sk; /* address of this end's struct sock: its peer looks at its queues */
 	__u64 in_bytes; /* redirected to this end */
 	__u64 done_bytes; /* of those, proven read */
 	__u64 tcp_since; /* bytes sent by TCP since seen_seq changed */
@@ -255,12 +261,15 @@ struct flow {
 	__u32 drained; /* drained_seq holds */
 	__u32 seen_seq; /* peer's drained_seq as last read by this end */
 	__u32 fit_round; /* iterator round that last found this end fit */
-	__u32 promoted; /* in the sockhash */
-	__u32 pad;
+	enum flow_state state;
+	__u32 stop_round; /* iterator round in which this end sent more than may wait; 0 = never */
 };
 
 enum settings_flags {
 	SETTINGS_ACCEL = 1 << 0, /* the kill switch: clear and nothing is redirected */
+	/* What the canary found true of this kernel: */
+	SETTINGS_ACCEL_APPS = 1 << 1, /* a socket in a sockhash still tells its unread bytes */
+	SETTINGS_PEER_SEQ = 1 << 2, /* copied_seq counts what came by TCP and nothing else */
 };
 
 struct settings {

@@ -33,6 +33,17 @@ export interface AccelerationState {
   enabled: boolean;
   /** Why it is on or off. */
   reason: string;
+  /** What the canary saw, where it ran. */
+  canary?: readonly CanaryItem[];
+}
+
+/** One thing that acceleration must not change, tried out on this kernel. */
+export interface CanaryItem {
+  name: string;
+  /** What stays off when it fails: everything, sockets of applications, or nothing that is on by default. */
+  needed: 'all' | 'applications' | 'note';
+  /** What was wrong; null when nothing was. */
+  fault: string | null;
 }
 
 /** A thing that happened in the kernel and that a person should hear of. */

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import type { PodReport, StatusReport } from '../../src/agent/api.ts';
 import { AgentClient } from '../../src/agent/client.ts';
 import { ShuntError } from '../../src/errors.ts';
-import { attempt, type CommandResult } from '../../src/lab/command.ts';
+import { type Argv, attempt, type CommandResult } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { Lab } from '../../src/lab/lab.ts';
 import { LabProcess } from '../../src/lab/process.ts';
+import type { SidecarKind } from '../../src/lab/sidecar.ts';
 
 const CLI = [
   process.execPath,
@@ -29,22 +30,28 @@ export class FaultBed implements AsyncDisposable {
   readonly bpffs: string;
   readonly socket: string;
   readonly client: AgentClient;
+  readonly #program: Argv;
   #agent: LabProcess | null = null;
 
-  private constructor(lab: Lab, bpffs: string) {
+  private constructor(lab: Lab, bpffs: string, program: Argv) {
     this.lab = lab;
+    this.#program = program;
     this.bpffs = bpffs;
     this.socket = join(lab.folder, 'agent.sock');
     this.client = new AgentClient(this.socket);
   }
 
-  static async open(name: string): Promise<FaultBed> {
+  /** @param options.program command line of the CLI: another build of it than this one */
+  static async open(
+    name: string,
+    { program = CLI, sidecar = 'haproxy' }: { program?: Argv; sidecar?: SidecarKind } = {},
+  ): Promise<FaultBed> {
     const prefix = `shunt-${name}${process.pid}`;
     const pods = ['a', 'b'].map((pod) => ({ name: pod, capture: 'shunt' as const }));
     const bpffs = join('/sys/fs/bpf', prefix);
     mkdirSync(bpffs);
     try {
-      return new FaultBed(await Lab.open({ prefix, sidecar: 'haproxy', pods }), bpffs);
+      return new FaultBed(await Lab.open({ prefix, sidecar, pods }), bpffs, program);
     } catch (error) {
       rmSync(bpffs, { recursive: true });
       throw error;
@@ -55,12 +62,12 @@ export class FaultBed implements AsyncDisposable {
   agentArgv(...more: string[]): [string, ...string[]] {
     const { lab, bpffs, socket } = this;
     const own = ['--pods', lab.manifests, '--cgroup', lab.cgroup, '--bpffs', bpffs, '--socket', socket];
-    return [...CLI, 'agent', ...own, ...more];
+    return [...this.#program, 'agent', ...own, ...more];
   }
 
   /** Runs any command of the CLI on this bed to its end. */
   cli(...args: string[]): Promise<CommandResult> {
-    return attempt([...CLI, ...args, '--bpffs', this.bpffs, '--socket', this.socket]);
+    return attempt([...this.#program, ...args, '--bpffs', this.bpffs, '--socket', this.socket]);
   }
 
   /** Runs an agent that is to refuse; one that does not is ended, and its exit code is 124. */

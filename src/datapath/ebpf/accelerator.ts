@@ -1,46 +1,88 @@
 /** Acceleration: its switch, the sk_msg attachment, and the iterator that promotes connections proven fit. */
+import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BpfError, type BpfMap } from 'libbpf-ts';
-import type { AccelerationState } from '../interface.ts';
+import type { AccelerationState, CanaryItem } from '../interface.ts';
+import { type CanaryVerdict, runCanary } from './canary.ts';
 import { type Settings, SettingsFlags } from './gen/objects.ts';
-import type { Acceleration } from './self_test.ts';
+import type { Objects } from './objects.ts';
+import { type Acceleration, KERNEL_BTF, startAcceleration } from './self_test.ts';
 
 /** A few times a second while anything may be promoted. */
 const PERIOD_MS = 250;
 
-/** First values; the benchmarks of the acceleration judge them. */
-const BACKLOG_BYTES = 256 * 1024;
+/**
+ * Redirected bytes that may wait unread at one end. Past it the sender goes over to TCP, which some readers take badly
+ * (docs/acceleration.md), so it is as much as a stalled reader may cost beside TCP's own buffers.
+ */
+export const BACKLOG_BYTES = 512 * 1024;
 const MIN_AGE_NS = 100_000_000n;
-const MAX_MESSAGE_BYTES = 64 * 1024;
+/** What the gate goes by; the canary tries the same. */
+export const TUNING = { backlog_bytes: BACKLOG_BYTES, max_message_bytes: 64 * 1024 };
 
 export class Accelerator implements Disposable {
   readonly #settings: BpfMap<number, Settings>;
   readonly #running: Acceleration | null;
+  readonly #verdict: CanaryVerdict | null;
   #reason: string;
-  #round = 0;
+  #round: number;
+
+  private constructor(
+    settings: BpfMap<number, Settings>,
+    running: Acceleration | null,
+    reason: string,
+    verdict: CanaryVerdict | null,
+  ) {
+    this.#settings = settings;
+    this.#running = running;
+    this.#reason = reason;
+    this.#verdict = verdict;
+    // Goes on where an earlier agent stopped: flows remember rounds.
+    this.#round = settings.get(0)?.round ?? 0;
+  }
 
   /**
-   * @param running what acceleration runs by, owned from here on; else why there is none: redirection does not depend
-   *   on it
-   * @param wanted what the operator asked for
+   * Loads and attaches what acceleration needs, once the canary has passed. Where the kernel cannot, it stays off and
+   * says why: redirection does not depend on it.
+   *
+   * @param options.hindrance why not even to try; null for none
+   * @param options.objectDirectory where the canary takes the same programs from
+   * @param options.wanted what the operator asked for
    */
-  constructor(settings: BpfMap<number, Settings>, running: Acceleration | string, wanted: boolean) {
-    this.#settings = settings;
-    this.#running = typeof running === 'string' ? null : running;
-    this.#reason = typeof running === 'string' ? running : '';
-    if (this.#running === null) this.#write(false);
-    else this.set(wanted);
+  static async start(
+    settings: BpfMap<number, Settings>,
+    objects: Objects,
+    options: { hindrance: string | null; objectDirectory: string; wanted: boolean },
+  ): Promise<Accelerator> {
+    const verdict = options.hindrance ?? (await canary(options.objectDirectory));
+    const failed = typeof verdict === 'string' ? verdict : canaryFault(verdict);
+    const running = failed ?? (await startAcceleration(objects));
+    const known = typeof verdict === 'string' ? null : verdict;
+    if (typeof running === 'string') {
+      const accelerator = new Accelerator(settings, null, running, known);
+      accelerator.#write(false);
+      return accelerator;
+    }
+    const accelerator = new Accelerator(settings, running, '', known);
+    accelerator.set(options.wanted);
+    return accelerator;
+  }
+
+  /** Why it cannot be switched on here; null when it can. */
+  get fault(): string | null {
+    return this.#running === null ? this.#reason : null;
   }
 
   /** @param enabled the kill switch; false takes effect on the next message of every connection */
   set(enabled: boolean): void {
     if (this.#running === null) return;
     this.#write(enabled);
-    this.#reason = enabled ? 'request/response connections between non-blocking sockets' : 'switched off';
+    this.#reason = enabled ? this.#described() : 'switched off';
   }
 
   state(): AccelerationState {
-    return { enabled: this.#enabled(), reason: this.#reason };
+    const canary = this.#verdict?.items;
+    return { enabled: this.#enabled(), reason: this.#reason, ...(canary === undefined ? {} : { canary }) };
   }
 
   /** Connections promoted at this moment. */
@@ -82,17 +124,47 @@ export class Accelerator implements Disposable {
     this.#running?.[Symbol.dispose]();
   }
 
+  #described(): string {
+    const what = 'request/response connections between non-blocking sockets';
+    if (this.#verdict === null || this.#verdict.applications) return what;
+    const why = told(this.#verdict.items, 'applications');
+    return `${what} of sidecars; not of applications, since ${why} (shunt.dev/acceleration: full adds them)`;
+  }
+
   #enabled(): boolean {
     return ((this.#settings.get(0)?.flags ?? 0) & SettingsFlags.SETTINGS_ACCEL) !== 0;
   }
 
   #write(enabled: boolean): void {
+    const { SETTINGS_ACCEL, SETTINGS_ACCEL_APPS, SETTINGS_PEER_SEQ } = SettingsFlags;
     this.#settings.set(0, {
-      flags: enabled ? SettingsFlags.SETTINGS_ACCEL : 0,
-      backlog_bytes: BACKLOG_BYTES,
+      ...TUNING,
+      flags:
+        (enabled ? SETTINGS_ACCEL : 0) |
+        (this.#verdict?.applications === true ? SETTINGS_ACCEL_APPS : 0) |
+        (this.#verdict?.peerSeq === true ? SETTINGS_PEER_SEQ : 0),
       min_age_ns: MIN_AGE_NS,
-      max_message_bytes: MAX_MESSAGE_BYTES,
       round: this.#round,
     });
   }
+}
+
+/** @returns why it could not be asked, in place of what it found */
+async function canary(objectDirectory: string): Promise<CanaryVerdict | string> {
+  if (!existsSync(KERNEL_BTF)) return `the kernel has no BTF at ${KERNEL_BTF}`;
+  try {
+    return await runCanary(objectDirectory, TUNING);
+  } catch (error) {
+    return `its programs do not load here: ${error instanceof Error ? error.message.split('\n')[0] : error}`;
+  }
+}
+
+function canaryFault(verdict: CanaryVerdict): string | null {
+  return verdict.sidecars ? null : `the canary failed: ${told(verdict.items, 'all')}`;
+}
+
+function told(items: readonly CanaryItem[], needed: CanaryItem['needed']): string {
+  return items
+    .flatMap((item) => (item.needed === needed && item.fault !== null ? [`${item.name}: ${item.fault}`] : []))
+    .join('; ');
 }

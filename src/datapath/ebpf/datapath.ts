@@ -30,7 +30,7 @@ import {
 import type { Pins } from './pins.ts';
 import { addr, podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
 import { PolicyStore } from './policy_store.ts';
-import { inboundFault, startAcceleration } from './self_test.ts';
+import { inboundFault } from './self_test.ts';
 
 export interface EbpfOptions {
   pins: Pins;
@@ -133,16 +133,18 @@ export class EbpfDatapath implements Datapath {
     const maxTier = options.maxTier ?? HIGHEST;
     const below = limitedBy(maxTier);
     const noInbound = maxTier < 2 ? below : await inboundFault(loader);
-    const noAcceleration = noInbound ?? (maxTier < 3 ? below : null);
-    const running = noAcceleration ?? (await startAcceleration(loader));
     const accelerator = stack.use(
-      new Accelerator(objects.connect.maps.shunt_settings, running, options.acceleration),
+      await Accelerator.start(objects.connect.maps.shunt_settings, loader, {
+        hindrance: noInbound ?? (maxTier < 3 ? below : null),
+        objectDirectory: options.objectDirectory,
+        wanted: options.acceleration,
+      }),
     );
     const tier =
       noInbound !== null
         ? tierState(1, noInbound)
-        : typeof running === 'string'
-          ? tierState(2, running)
+        : accelerator.fault !== null
+          ? tierState(2, accelerator.fault)
           : tierState(3, null);
     const { rulesDirectory = null } = options;
     const rules = rulesDirectory === null ? null : new IptablesDatapath(rulesDirectory, 'inbound');

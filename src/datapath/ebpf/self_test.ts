@@ -7,7 +7,7 @@ import { type TierState, tierState } from '../tier.ts';
 import { builtObjects } from './compile.ts';
 import { type AccelerateObject, DEFAULT_SIZES, Objects, type Sizes } from './objects.ts';
 
-const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
+export const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 /** Room enough to load: nothing is put in. */
 const TINY: Sizes = { ...DEFAULT_SIZES, pods: 1, policies: 1, rules: 1, handshakes: 1, connections: 1 };
 

@@ -103,9 +103,18 @@ export const CountersCodec: Codec<Counters> = {
   },
 };
 
+/** `enum flow_state`. */
+export const FlowState = {
+  FLOW_CANDIDATE: 0,
+  FLOW_PROMOTED: 1,
+  FLOW_LEAVING: 2,
+} as const;
+export type FlowState = keyof typeof FlowState;
+export const FlowStateCodec: Codec<FlowState> = codec.enumeration(FlowState);
+
 /** `struct flow`, 56 bytes. */
 export interface Flow {
-  peer: bigint; // __u64
+  sk: bigint; // __u64
   in_bytes: bigint; // __u64
   done_bytes: bigint; // __u64
   tcp_since: bigint; // __u64
@@ -113,14 +122,14 @@ export interface Flow {
   drained: number; // __u32
   seen_seq: number; // __u32
   fit_round: number; // __u32
-  promoted: number; // __u32
-  pad?: number; // __u32
+  state: FlowState; // enum flow_state
+  stop_round: number; // __u32
 }
 
 export const FlowCodec: Codec<Flow> = {
   size: 56,
   read: (v, o) => ({
-    peer: codec.u64.read(v, o),
+    sk: codec.u64.read(v, o),
     in_bytes: codec.u64.read(v, o + 8),
     done_bytes: codec.u64.read(v, o + 16),
     tcp_since: codec.u64.read(v, o + 24),
@@ -128,11 +137,11 @@ export const FlowCodec: Codec<Flow> = {
     drained: codec.u32.read(v, o + 36),
     seen_seq: codec.u32.read(v, o + 40),
     fit_round: codec.u32.read(v, o + 44),
-    promoted: codec.u32.read(v, o + 48),
+    state: FlowStateCodec.read(v, o + 48),
+    stop_round: codec.u32.read(v, o + 52),
   }),
   write(v, o, x) {
-    codec.zero(v, o, 56);
-    codec.u64.write(v, o, x.peer);
+    codec.u64.write(v, o, x.sk);
     codec.u64.write(v, o + 8, x.in_bytes);
     codec.u64.write(v, o + 16, x.done_bytes);
     codec.u64.write(v, o + 24, x.tcp_since);
@@ -140,8 +149,8 @@ export const FlowCodec: Codec<Flow> = {
     codec.u32.write(v, o + 36, x.drained);
     codec.u32.write(v, o + 40, x.seen_seq);
     codec.u32.write(v, o + 44, x.fit_round);
-    codec.u32.write(v, o + 48, x.promoted);
-    if (x.pad !== undefined) codec.u32.write(v, o + 52, x.pad);
+    FlowStateCodec.write(v, o + 48, x.state);
+    codec.u32.write(v, o + 52, x.stop_round);
   },
 };
 
@@ -196,9 +205,140 @@ export const PeerCodec: Codec<Peer> = {
   },
 };
 
+/** `enum pod_flags`: bits, to be combined with |. */
+export const PodFlags = {
+  POD_CGROUP_KNOWN: 1,
+  POD_HAS_IP4: 2,
+  POD_HAS_IP6: 4,
+  POD_ACCEL_OUTBOUND: 8,
+  POD_ACCEL_FULL: 0x10,
+} as const;
+export type PodFlags = number;
+
+/** `struct pod`, 56 bytes. */
+export interface Pod {
+  ip4: Addr; // struct addr
+  ip6: Addr; // struct addr
+  policy: number; // __u32
+  outbound_port: number; // __u16
+  inbound_port: number; // __u16
+  flags: PodFlags; // enum pod_flags
+  sidecar_cgroup_level: number; // __u32
+  sidecar_cgroup: bigint; // __u64
+}
+
+export const PodCodec: Codec<Pod> = {
+  size: 56,
+  read: (v, o) => ({
+    ip4: AddrCodec.read(v, o),
+    ip6: AddrCodec.read(v, o + 16),
+    policy: codec.u32.read(v, o + 32),
+    outbound_port: codec.u16.read(v, o + 36),
+    inbound_port: codec.u16.read(v, o + 38),
+    flags: codec.u32.read(v, o + 40),
+    sidecar_cgroup_level: codec.u32.read(v, o + 44),
+    sidecar_cgroup: codec.u64.read(v, o + 48),
+  }),
+  write(v, o, x) {
+    AddrCodec.write(v, o, x.ip4);
+    AddrCodec.write(v, o + 16, x.ip6);
+    codec.u32.write(v, o + 32, x.policy);
+    codec.u16.write(v, o + 36, x.outbound_port);
+    codec.u16.write(v, o + 38, x.inbound_port);
+    codec.u32.write(v, o + 40, x.flags);
+    codec.u32.write(v, o + 44, x.sidecar_cgroup_level);
+    codec.u64.write(v, o + 48, x.sidecar_cgroup);
+  },
+};
+
+/** `enum policy_flags`: bits, to be combined with |. */
+export const PolicyFlags = {
+  POLICY_OUT_ALL: 1,
+  POLICY_IN_ALL: 2,
+  POLICY_LOOPBACK_INCLUDED: 4,
+  POLICY_PASSTHROUGH_SOURCE: 8,
+  POLICY_SELF_CALL_INBOUND: 0x10,
+  POLICY_SKIP_IP4: 0x20,
+  POLICY_SKIP_IP6: 0x40,
+  POLICY_SIDECAR_TO_POD_IP: 0x80,
+  POLICY_EXEMPT_UIDS: 0x100,
+  POLICY_EXEMPT_UID_PORTS: 0x200,
+  POLICY_INCLUDED_GIDS: 0x400,
+  POLICY_EXCLUDED_GIDS: 0x800,
+  POLICY_EXCLUDED_SOURCES: 0x1000,
+  POLICY_PORTS_LATE: 0x2000,
+  POLICY_CIDRS_EARLY: 0x4000,
+  POLICY_DNS_IP4: 0x8000,
+  POLICY_DNS_IP6: 0x10000,
+  POLICY_DNS_SERVERS: 0x20000,
+  POLICY_DNS_LOCALHOST: 0x40000,
+  POLICY_DNS_TCP: 0x80000,
+  POLICY_DNS_TCP_PASS: 0x100000,
+  POLICY_DNS_FIRST: 0x200000,
+  POLICY_DNS_EARLY: 0x400000,
+} as const;
+export type PolicyFlags = number;
+
+const u32Array4 = codec.array(codec.u32, 4);
+
+/** `struct policy`, 96 bytes. */
+export interface Policy {
+  content_hash: bigint; // __u64
+  flags: PolicyFlags; // enum policy_flags
+  proxy_uids: number[]; // __u32[4]
+  proxy_gids: number[]; // __u32[4]
+  proxy_uid_count: number; // __u8
+  proxy_gid_count: number; // __u8
+  tunnel_port: number; // __u16
+  localhost4: number; // __be32
+  localhost4_mask: number; // __be32
+  dns4: Addr; // struct addr
+  dns6: Addr; // struct addr
+  dns_port: number; // __u16
+  pad?: number; // __u16
+  pad2?: number; // __u32
+}
+
+export const PolicyCodec: Codec<Policy> = {
+  size: 96,
+  read: (v, o) => ({
+    content_hash: codec.u64.read(v, o),
+    flags: codec.u32.read(v, o + 8),
+    proxy_uids: u32Array4.read(v, o + 12),
+    proxy_gids: u32Array4.read(v, o + 28),
+    proxy_uid_count: codec.u8.read(v, o + 44),
+    proxy_gid_count: codec.u8.read(v, o + 45),
+    tunnel_port: codec.u16.read(v, o + 46),
+    localhost4: codec.be32.read(v, o + 48),
+    localhost4_mask: codec.be32.read(v, o + 52),
+    dns4: AddrCodec.read(v, o + 56),
+    dns6: AddrCodec.read(v, o + 72),
+    dns_port: codec.u16.read(v, o + 88),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 96);
+    codec.u64.write(v, o, x.content_hash);
+    codec.u32.write(v, o + 8, x.flags);
+    u32Array4.write(v, o + 12, x.proxy_uids);
+    u32Array4.write(v, o + 28, x.proxy_gids);
+    codec.u8.write(v, o + 44, x.proxy_uid_count);
+    codec.u8.write(v, o + 45, x.proxy_gid_count);
+    codec.u16.write(v, o + 46, x.tunnel_port);
+    codec.be32.write(v, o + 48, x.localhost4);
+    codec.be32.write(v, o + 52, x.localhost4_mask);
+    AddrCodec.write(v, o + 56, x.dns4);
+    AddrCodec.write(v, o + 72, x.dns6);
+    codec.u16.write(v, o + 88, x.dns_port);
+    if (x.pad !== undefined) codec.u16.write(v, o + 90, x.pad);
+    if (x.pad2 !== undefined) codec.u32.write(v, o + 92, x.pad2);
+  },
+};
+
 /** `enum settings_flags`: bits, to be combined with |. */
 export const SettingsFlags = {
   SETTINGS_ACCEL: 1,
+  SETTINGS_ACCEL_APPS: 2,
+  SETTINGS_PEER_SEQ: 4,
 } as const;
 export type SettingsFlags = number;
 
@@ -344,135 +484,6 @@ export const IdKeyCodec: Codec<IdKey> = {
     codec.u32.write(v, o + 4, x.policy);
     IdListCodec.write(v, o + 8, x.list);
     codec.be32.write(v, o + 12, x.id);
-  },
-};
-
-/** `enum pod_flags`: bits, to be combined with |. */
-export const PodFlags = {
-  POD_CGROUP_KNOWN: 1,
-  POD_HAS_IP4: 2,
-  POD_HAS_IP6: 4,
-  POD_ACCEL_OUTBOUND: 8,
-  POD_ACCEL_FULL: 0x10,
-} as const;
-export type PodFlags = number;
-
-/** `struct pod`, 56 bytes. */
-export interface Pod {
-  ip4: Addr; // struct addr
-  ip6: Addr; // struct addr
-  policy: number; // __u32
-  outbound_port: number; // __u16
-  inbound_port: number; // __u16
-  flags: PodFlags; // enum pod_flags
-  sidecar_cgroup_level: number; // __u32
-  sidecar_cgroup: bigint; // __u64
-}
-
-export const PodCodec: Codec<Pod> = {
-  size: 56,
-  read: (v, o) => ({
-    ip4: AddrCodec.read(v, o),
-    ip6: AddrCodec.read(v, o + 16),
-    policy: codec.u32.read(v, o + 32),
-    outbound_port: codec.u16.read(v, o + 36),
-    inbound_port: codec.u16.read(v, o + 38),
-    flags: codec.u32.read(v, o + 40),
-    sidecar_cgroup_level: codec.u32.read(v, o + 44),
-    sidecar_cgroup: codec.u64.read(v, o + 48),
-  }),
-  write(v, o, x) {
-    AddrCodec.write(v, o, x.ip4);
-    AddrCodec.write(v, o + 16, x.ip6);
-    codec.u32.write(v, o + 32, x.policy);
-    codec.u16.write(v, o + 36, x.outbound_port);
-    codec.u16.write(v, o + 38, x.inbound_port);
-    codec.u32.write(v, o + 40, x.flags);
-    codec.u32.write(v, o + 44, x.sidecar_cgroup_level);
-    codec.u64.write(v, o + 48, x.sidecar_cgroup);
-  },
-};
-
-/** `enum policy_flags`: bits, to be combined with |. */
-export const PolicyFlags = {
-  POLICY_OUT_ALL: 1,
-  POLICY_IN_ALL: 2,
-  POLICY_LOOPBACK_INCLUDED: 4,
-  POLICY_PASSTHROUGH_SOURCE: 8,
-  POLICY_SELF_CALL_INBOUND: 0x10,
-  POLICY_SKIP_IP4: 0x20,
-  POLICY_SKIP_IP6: 0x40,
-  POLICY_SIDECAR_TO_POD_IP: 0x80,
-  POLICY_EXEMPT_UIDS: 0x100,
-  POLICY_EXEMPT_UID_PORTS: 0x200,
-  POLICY_INCLUDED_GIDS: 0x400,
-  POLICY_EXCLUDED_GIDS: 0x800,
-  POLICY_EXCLUDED_SOURCES: 0x1000,
-  POLICY_PORTS_LATE: 0x2000,
-  POLICY_CIDRS_EARLY: 0x4000,
-  POLICY_DNS_IP4: 0x8000,
-  POLICY_DNS_IP6: 0x10000,
-  POLICY_DNS_SERVERS: 0x20000,
-  POLICY_DNS_LOCALHOST: 0x40000,
-  POLICY_DNS_TCP: 0x80000,
-  POLICY_DNS_TCP_PASS: 0x100000,
-  POLICY_DNS_FIRST: 0x200000,
-  POLICY_DNS_EARLY: 0x400000,
-} as const;
-export type PolicyFlags = number;
-
-const u32Array4 = codec.array(codec.u32, 4);
-
-/** `struct policy`, 96 bytes. */
-export interface Policy {
-  content_hash: bigint; // __u64
-  flags: PolicyFlags; // enum policy_flags
-  proxy_uids: number[]; // __u32[4]
-  proxy_gids: number[]; // __u32[4]
-  proxy_uid_count: number; // __u8
-  proxy_gid_count: number; // __u8
-  tunnel_port: number; // __u16
-  localhost4: number; // __be32
-  localhost4_mask: number; // __be32
-  dns4: Addr; // struct addr
-  dns6: Addr; // struct addr
-  dns_port: number; // __u16
-  pad?: number; // __u16
-  pad2?: number; // __u32
-}
-
-export const PolicyCodec: Codec<Policy> = {
-  size: 96,
-  read: (v, o) => ({
-    content_hash: codec.u64.read(v, o),
-    flags: codec.u32.read(v, o + 8),
-    proxy_uids: u32Array4.read(v, o + 12),
-    proxy_gids: u32Array4.read(v, o + 28),
-    proxy_uid_count: codec.u8.read(v, o + 44),
-    proxy_gid_count: codec.u8.read(v, o + 45),
-    tunnel_port: codec.u16.read(v, o + 46),
-    localhost4: codec.be32.read(v, o + 48),
-    localhost4_mask: codec.be32.read(v, o + 52),
-    dns4: AddrCodec.read(v, o + 56),
-    dns6: AddrCodec.read(v, o + 72),
-    dns_port: codec.u16.read(v, o + 88),
-  }),
-  write(v, o, x) {
-    codec.zero(v, o, 96);
-    codec.u64.write(v, o, x.content_hash);
-    codec.u32.write(v, o + 8, x.flags);
-    u32Array4.write(v, o + 12, x.proxy_uids);
-    u32Array4.write(v, o + 28, x.proxy_gids);
-    codec.u8.write(v, o + 44, x.proxy_uid_count);
-    codec.u8.write(v, o + 45, x.proxy_gid_count);
-    codec.u16.write(v, o + 46, x.tunnel_port);
-    codec.be32.write(v, o + 48, x.localhost4);
-    codec.be32.write(v, o + 52, x.localhost4_mask);
-    AddrCodec.write(v, o + 56, x.dns4);
-    AddrCodec.write(v, o + 72, x.dns6);
-    codec.u16.write(v, o + 88, x.dns_port);
-    if (x.pad !== undefined) codec.u16.write(v, o + 90, x.pad);
-    if (x.pad2 !== undefined) codec.u32.write(v, o + 92, x.pad2);
   },
 };
 
@@ -756,6 +767,16 @@ export const accelerate = defineObject({
       type: 'lru_hash',
       key: codec.u64,
       value: PeerCodec,
+    },
+    shunt_pods: {
+      type: 'hash',
+      key: codec.u64,
+      value: PodCodec,
+    },
+    shunt_policies: {
+      type: 'hash',
+      key: codec.u32,
+      value: PolicyCodec,
     },
     shunt_settings: {
       type: 'array',
