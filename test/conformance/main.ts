@@ -23,10 +23,7 @@ async function main(): Promise<number> {
       failed: { type: 'boolean', default: false },
     },
   });
-  // `kuma` is also `kuma-no-dns`.
-  const meshes = MESHES.filter(
-    ({ name }) => values.mesh === 'all' || `${name}-`.startsWith(`${values.mesh}-`),
-  );
+  const meshes = MESHES.filter(({ name }) => values.mesh === 'all' || name === values.mesh);
   const backends = values.backend.filter((name): name is Backend => name === 'iptables' || name === 'ebpf');
   const families = values.family
     .map(Number)

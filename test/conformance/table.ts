@@ -39,7 +39,7 @@ export function textTable(matrices: readonly Matrix[]): string {
 
 function textRow({ mesh, case: tried, oracle, outcomes }: Row): string[] {
   const name = [
-    mesh.name.padEnd(15),
+    mesh.name.padEnd(8),
     `IPv${tried.family}`,
     tried.who.padEnd(10),
     (tried.source === 'default' ? '' : tried.source).padEnd(12),
@@ -65,7 +65,7 @@ export function failures(outcomes: readonly Outcome[]): string[] {
 export function countLines(counts: readonly Count[]): string {
   return counts
     .map(({ mesh, backend, same, known, failed, absent }) => {
-      const head = `${mesh.padEnd(15)} ${backend.padEnd(8)}`;
+      const head = `${mesh.padEnd(8)} ${backend.padEnd(8)}`;
       return absent === null
         ? `${head} ${same} same, ${known} different by choice, ${failed} failed`
         : `${head} not run: ${absent}`;
@@ -111,8 +111,6 @@ const INTRODUCTION = [
   'namespaces; compared are who accepts, SO_ORIGINAL_DST, and what getsockname() and getpeername() say at both ends.',
   '',
   '    npm run test:conformance -- --mesh all --markdown > docs/conformance.md',
-  '',
-  '`kuma-no-dns` and `consul-no-users` leave out the settings that the eBPF programs cannot follow.',
   '',
 ];
 
