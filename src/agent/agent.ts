@@ -37,7 +37,6 @@ export interface AgentOptions extends BackendOptions {
 
 /** How often it is looked whether a pod waits for its first process. */
 const IDLE_RETRY_MS = 100;
-const CAP_BPF = 39n;
 const CAP_SYS_ADMIN = 21n;
 
 /**
@@ -209,12 +208,20 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   log.info({ event: 'stopped' }, 'agent stops; what it put in force stays');
 }
 
-/** @throws SHUNT_E_NOT_ROOT before anything is opened, rather than as some refused call later */
+/**
+ * CAP_SYS_ADMIN is what setns(2) asks for, so without it no backend reaches a pod. Of eBPF it stands for CAP_BPF and
+ * CAP_PERFMON, which are what the kernel asks for first.
+ *
+ * @throws SHUNT_E_NOT_ROOT before anything is opened, rather than for each pod
+ */
 function checkCapabilities(): void {
   const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
   const effective = BigInt(`0x${line?.[1] ?? '0'}`);
-  if ((effective & ((1n << CAP_BPF) | (1n << CAP_SYS_ADMIN))) === 0n)
-    throw new ShuntError('SHUNT_E_NOT_ROOT');
+  if ((effective & (1n << CAP_SYS_ADMIN)) === 0n)
+    throw new ShuntError(
+      'SHUNT_E_NOT_ROOT',
+      'CAP_SYS_ADMIN is missing, and only it enters the network namespace of a pod',
+    );
 }
 
 async function watchPods(

@@ -104,3 +104,24 @@ test('in init mode the annotation counts before the arguments, which may only na
   assert.equal(policy.ports.outbound, 16_001);
   assert.equal(policy.dns.mode, 'off');
 });
+
+test('inbound ports for users make a rule that iptables refuses, so Kuma does too; not where nothing inbound is captured', () => {
+  const withConfig = (config: string) => {
+    const pod = fixturePod('kuma', 'cni-yaml');
+    pod.metadata.annotations['traffic.kuma.io/transparent-proxy-config'] = config;
+    return recognise(pod);
+  };
+  const refused = withConfig('redirect: {inbound: {excludePortsForUIDs: ["tcp:22:1000"]}}');
+  assert.ok(refused.kind === 'reject');
+  assert.equal(refused.notes[0]?.value, 'tcp:22:1000');
+  assert.match(refused.notes[0]?.message ?? '', /which iptables refuses, so Kuma refuses the pod/);
+  assert.equal(withConfig('redirect: {inbound: {excludePortsForUIDs: ["x"]}}').kind, 'reject');
+  for (const config of [
+    'redirect: {inbound: {excludePortsForUIDs: []}}',
+    'redirect: {inbound: {enabled: false, excludePortsForUIDs: ["1000"]}}',
+  ]) {
+    const taken = withConfig(config);
+    assert.ok(taken.kind === 'redirect', config);
+    assert.deepEqual(taken.notes, []);
+  }
+});

@@ -112,7 +112,7 @@ const PLACES = {
   probePort: { path: '', flag: '', annotation: 'kuma.io/application-probe-proxy-port' },
 } as const satisfies Record<string, Place>;
 
-/** In Kuma's schema of both directions; no owner match takes part in what is received. */
+/** In Kuma's schema of both directions; what is received has no user. */
 const INBOUND_UID_PORTS: Place = { path: 'redirect.inbound.excludePortsForUIDs', flag: '', annotation: '' };
 
 /** The control plane's runtime settings, as texts of each place that they speak of. */
@@ -157,10 +157,6 @@ export function kumaSettings(
     const texts = found.texts ?? instead.get(place);
     return { name: found.texts === undefined && texts ? 'kuma in the settings' : found.name, texts };
   };
-  if (read(INBOUND_UID_PORTS).texts?.some((text) => text !== '')) {
-    const { name, texts = [] } = read(INBOUND_UID_PORTS);
-    reading.note(name, texts.join(';'), 'is not followed: what comes from outside has no user');
-  }
   const one = <T>(place: Place, parse: (text: string) => Parsed<T>, instead: NoInfer<T>): T => {
     const { name, texts } = read(place);
     // The last of an option counts, and "empty" is how Kuma says that a value is not set.
@@ -186,6 +182,13 @@ export function kumaSettings(
     uidPorts: [],
   });
   const inbound = flow('inbound', 15_006);
+  const ofUsers = many(INBOUND_UID_PORTS, parseUidPorts);
+  if (inbound.enabled && ofUsers.length > 0) {
+    const { name, texts = [] } = read(INBOUND_UID_PORTS);
+    const problem =
+      "Kuma's rule for it is one of source addresses without an address, which iptables refuses";
+    reading.reject(name, texts.join(';'), problem);
+  }
   if (probe !== 0) inbound.excludePorts.push({ first: probe, last: probe });
   return {
     uid: one(PLACES.uid, parseUser, 5678),

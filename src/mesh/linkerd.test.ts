@@ -87,3 +87,24 @@ test('in CNI mode the namespace is asked after the pod, and the conflist last', 
 test('a pod of the control plane passes to the API server in CNI mode', () => {
   assert.deepEqual(policyOf('cni-control-plane').outbound.excludePorts, ports(443, 6443));
 });
+
+test("the timeout of half-closed connections is linkerd-init's to set, and in CNI mode nobody's", () => {
+  const init = (seconds: string) => {
+    const pod = fixturePod('linkerd', 'init-equals-and-unknown');
+    const container = pod.spec.initContainers.find(({ name }) => name === 'linkerd-init');
+    assert.ok(container);
+    container.args = container.args.map((word) =>
+      word.startsWith('--timeout-close-wait-secs') ? `--timeout-close-wait-secs=${seconds}` : word,
+    );
+    return recognise(pod);
+  };
+  const set = init('30');
+  assert.ok(set.kind === 'redirect');
+  assert.deepEqual(set.notes, []);
+  assert.equal(init('30s').kind, 'reject');
+  const pod = fixturePod('linkerd', 'cni-native');
+  pod.metadata.annotations['config.linkerd.io/close-wait-timeout'] = '30s';
+  const cni = recognise(pod);
+  assert.ok(cni.kind === 'redirect');
+  assert.match(cni.notes[0]?.message ?? '', /as by Linkerd's own CNI plugin/);
+});

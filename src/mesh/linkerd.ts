@@ -52,10 +52,7 @@ function recogniseLinkerd(pod: PodObject, context: ProfileContext = {}): Recogni
     // The one list is handed to iptables and to ip6tables, and each refuses blocks of the other family.
     reading.reject(values.subnets.name, values.subnets.text, 'it is given to rules of both families');
   }
-  if (init === null ? values.closeWait.text !== '' : values.closeWait.text !== '0') {
-    const message = "is not followed: the pod keeps the kernel's nf_conntrack_tcp_timeout_close_wait";
-    reading.note(values.closeWait.name, values.closeWait.text, message);
-  }
+  checkCloseWait(reading, values.closeWait, init !== null);
   const outboundIgnored = ports(reading, values.ignoreOutbound);
   if (values.ignoreOutbound.text.trim() !== '' && outboundIgnored.length === 0) {
     reading.reject(values.ignoreOutbound.name, values.ignoreOutbound.text, 'none of its elements is a port');
@@ -82,6 +79,19 @@ function recogniseLinkerd(pod: PodObject, context: ProfileContext = {}): Recogni
       excludeSources: subnets,
     },
   });
+}
+
+/**
+ * A sysctl and no rule: linkerd-init sets it in the pod before anything runs there, whoever redirects afterwards, and
+ * fails on what is no number. Linkerd's CNI plugin does not know it.
+ */
+function checkCloseWait(reading: Reading, { name, text }: Setting, byInit: boolean): void {
+  if (byInit) reading.take(name, text, parseSeconds, 0);
+  else if (text !== '') reading.note(name, text, "is not followed, as by Linkerd's own CNI plugin");
+}
+
+function parseSeconds(text: string): Parsed<number> {
+  return /^\d{1,9}$/.test(text) ? { ok: true, value: Number(text) } : refuse(text, 'a number of seconds');
 }
 
 /** A value and where it stands. */

@@ -27,10 +27,7 @@ async function main(): Promise<number> {
       failed: { type: 'boolean', default: false },
     },
   });
-  // `kuma` is also `kuma-no-dns`.
-  const meshes = MESHES.filter(
-    ({ name }) => values.mesh === 'all' || `${name}-`.startsWith(`${values.mesh}-`),
-  );
+  const meshes = MESHES.filter(({ name }) => values.mesh === 'all' || name === values.mesh);
   const backends = values.backend.filter((name): name is Backend => BACKENDS.some((known) => known === name));
   const families = values.family
     .map(Number)

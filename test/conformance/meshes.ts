@@ -33,23 +33,6 @@ export const MESHES: readonly Mesh[] = [
   },
   { name: 'kuma', proxyId: 5678, outboundHost: 'any', outbound: 15001, inbound: 15006, families: DUAL },
   { name: 'consul', proxyId: 5995, outboundHost: 'any', outbound: 15001, inbound: 20000, families: DUAL },
-  // Without what the eBPF programs cannot do, so that the rest of these meshes' rules is compared for them, too.
-  {
-    name: 'kuma-no-dns',
-    proxyId: 5678,
-    outboundHost: 'any',
-    outbound: 15001,
-    inbound: 15006,
-    families: DUAL,
-  },
-  {
-    name: 'consul-no-users',
-    proxyId: 5995,
-    outboundHost: 'any',
-    outbound: 15001,
-    inbound: 20000,
-    families: DUAL,
-  },
   { name: 'osm', proxyId: 1500, outboundHost: 'any', outbound: 15001, inbound: 15003, families: [4] },
   { name: 'appmesh', proxyId: 1337, outboundHost: 'any', outbound: 15001, inbound: 15000, families: DUAL },
 ];

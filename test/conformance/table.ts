@@ -39,7 +39,7 @@ export function textTable(matrices: readonly Matrix[]): string {
 
 function textRow({ mesh, case: tried, oracle, outcomes }: Row): string[] {
   const name = [
-    mesh.name.padEnd(15),
+    mesh.name.padEnd(8),
     `IPv${tried.family}`,
     tried.who.padEnd(10),
     (tried.source === 'default' ? '' : tried.source).padEnd(12),
@@ -65,7 +65,7 @@ export function failures(outcomes: readonly Outcome[]): string[] {
 export function countLines(counts: readonly Count[]): string {
   return counts
     .map(({ mesh, backend, same, known, failed, absent }) => {
-      const head = `${mesh.padEnd(15)} ${backend.padEnd(9)}`;
+      const head = `${mesh.padEnd(8)} ${backend.padEnd(9)}`;
       return absent === null
         ? `${head} ${same} same, ${known} different by choice, ${failed} failed`
         : `${head} not run: ${absent}`;
@@ -114,8 +114,6 @@ const INTRODUCTION = [
   '',
   "`beside` is a pod in which an init container has put the rules of the mesh before eBPF takes over; no packet of the pod's own",
   'connections may then meet a REDIRECT rule that takes it (counted by the rules). `withdrawn` is the same pod after eBPF left it.',
-  '',
-  '`kuma-no-dns` and `consul-no-users` leave out the settings that the eBPF programs cannot follow.',
   '',
 ];
 

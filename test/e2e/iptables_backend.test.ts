@@ -5,16 +5,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { AgentProcess } from '../../src/cli/demo/agent_process.ts';
-import type { Bed } from '../../src/cli/demo/bed.ts';
-import { removeAgentRules } from '../../src/cli/demo/pins.ts';
-import type { Row } from '../../src/cli/demo/row.ts';
-import { runScenarios } from '../../src/cli/demo/run.ts';
-import { Pins } from '../../src/datapath/ebpf/pins.ts';
-import { rulesOf } from '../../src/lab/iptables.ts';
-import { Lab, OTHER_PORT } from '../../src/lab/lab.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
-import { CLI, type CliResult, runCli } from '../fixtures/cli.ts';
+import { CLI } from '../fixtures/cli.ts';
+import { inUserNamespace } from '../fixtures/user_namespace.ts';
+import { type Outcome, runWay, type Way } from './iptables_way.ts';
 
 /** Built for these tests: runs a program without bpf(2), as a container runtime's seccomp profile does. */
 const folder = mkdtempSync(join(tmpdir(), 'shunt-deny-'));
@@ -29,85 +23,67 @@ after(() => {
 });
 
 /** How the agent comes to iptables: asked for, or by itself where eBPF cannot run. */
-const WAYS = [
-  { way: 'asked for', cli: CLI, backend: 'iptables', reason: /^asked for with --backend$/ },
+const WAYS: readonly { way: string; run(place: Place): Promise<Outcome>; reason: RegExp }[] = [
+  {
+    way: 'asked for',
+    run: (place) => runWay({ ...place, cli: CLI, backend: 'iptables' }),
+    reason: /^asked for with --backend$/,
+  },
   {
     way: 'chosen on a kernel without bpf_link',
-    cli: [DENY, 'link', ...CLI],
-    backend: undefined,
+    run: (place) => runWay({ ...place, cli: [DENY, 'link', ...CLI] }),
     reason: /^eBPF cannot be used: .*\[SHUNT_E_ATTACH\]$/,
   },
   {
     way: 'chosen where the kernel denies eBPF',
-    cli: [DENY, 'bpf', ...CLI],
-    backend: undefined,
+    run: (place) => runWay({ ...place, cli: [DENY, 'bpf', ...CLI] }),
     reason: /^eBPF cannot be used: .*\[SHUNT_E_BPF_DENIED\]$/,
   },
-] as const;
+  {
+    // Of all capabilities none holds outside, CAP_BPF and CAP_SYS_ADMIN among them: bpf(2) asks for them there, and
+    // entering the pods, and their iptables, do not.
+    way: 'chosen without capabilities outside a user namespace, as in rootless Kubernetes',
+    run: async ({ prefix, bpffs: path }) => {
+      const program = join(import.meta.dirname, 'iptables_way.ts');
+      const { code, stdout, stderr } = await inUserNamespace([
+        ...[process.execPath, '--conditions=source', program],
+        ...[prefix, path],
+      ]);
+      assert.equal(code, 0, stderr);
+      return JSON.parse(stdout);
+    },
+    reason: /^eBPF cannot be used: .*\[SHUNT_E_BPF_DENIED\]$/,
+  },
+];
+type Place = Pick<Way, 'prefix' | 'bpffs'>;
 
-for (const [index, { way, cli, backend, reason }] of WAYS.entries()) {
+for (const [index, { way, run, reason }] of WAYS.entries()) {
   describe(`the demo's scenarios with the iptables backend, ${way}`, () => {
-    const rows: Row[] = [];
-    let told = '';
-    let explained: CliResult | undefined;
-    let remains = '';
-    const pinned: string[] = [];
+    let outcome: Outcome;
+    const row = (name: string) => outcome.rows.find(({ scenario }) => scenario === name);
     before(async () => {
-      const pods = ['a', 'b'].map((name) => ({
-        name,
-        capture: 'shunt' as const,
-        excludeOutboundPorts: name === 'a' ? [OTHER_PORT] : [],
-      }));
-      await using lab = await Lab.open({
-        prefix: `shunt-ib${index}${process.pid}`,
-        sidecar: 'haproxy',
-        pods,
-      });
-      const socket = join(lab.folder, 'agent.sock');
-      await using agent = await AgentProcess.start({ cli, lab, socket, bpffs: bpffs.path, backend });
-      told = (await agent.client.status()).backendReason;
-      explained = await runCli(
-        ['explain', 'pod-a', '--to', `${lab.outside.address(4)}:${OTHER_PORT}`, '--uid', '1000'].concat([
-          '--socket',
-          socket,
-          '-o',
-          'json',
-        ]),
-      );
-      const bed: Bed = {
-        lab,
-        a: lab.pod('a'),
-        b: lab.pod('b'),
-        outside: lab.outside,
-        backend: 'iptables',
-        agent,
-      };
-      for await (const row of runScenarios(bed)) rows.push(row);
-      const pins = new Pins(bpffs.path);
-      pinned.push(...pins.mapNames(), ...pins.linkNames());
-      await removeAgentRules(lab, { cli: CLI, socket, bpffs: bpffs.path });
-      for (const pod of lab.pods.values()) remains += await rulesOf(pod.netns);
+      outcome = await run({ prefix: `shunt-ib${index}${process.pid}`, bpffs: bpffs.path });
     });
 
-    it('say why the agent has this backend', () => assert.match(told, reason));
+    it('say why the agent has this backend', () => assert.match(outcome.told, reason));
 
     it('meet every expectation', () => {
-      const failed = rows.filter(({ result }) => result === 'FAILED');
+      const failed = outcome.rows.filter(({ result }) => result === 'FAILED');
       assert.deepEqual(
         failed.map(({ scenario, failures }) => ({ scenario, failures })),
         [],
       );
-      assert.ok(rows.length >= 24, `${rows.length} rows`);
+      assert.ok(outcome.rows.length >= 24, `${outcome.rows.length} rows`);
     });
 
     it('let an app that poses as uid 1337 out, as iptables does', () => {
-      const row = rows.find(({ scenario }) => scenario === 'app posing as uid 1337');
-      assert.deepEqual(row?.acceptedBy, ['outside']);
+      assert.deepEqual(row('app posing as uid 1337')?.acceptedBy, ['outside']);
     });
 
     it('are explained by the policy that the agent holds', () => {
-      assert.equal(explained?.code, 0, explained?.stderr);
-      const [{ verdict, rule, notes }] = JSON.parse(explained?.stdout ?? '[{}]');
+      const { code, stdout, stderr } = outcome.explained;
+      assert.equal(code, 0, stderr);
+      const [{ verdict, rule, notes }] = JSON.parse(stdout);
       assert.deepEqual([verdict, rule, notes], ['pass', 'excluded-port', []]);
     });
 
@@ -118,15 +94,17 @@ for (const [index, { way, cli, backend, reason }] of WAYS.entries()) {
         'no agent, out',
         'no agent, in',
       ]) {
-        assert.equal(rows.find(({ scenario }) => scenario === name)?.result, 'ok', name);
+        assert.equal(row(name)?.result, 'ok', name);
       }
-      const restarted = rows.find(({ scenario }) => scenario === 'agent restarted');
-      assert.match(restarted?.explanation ?? '', /adopted 2 pods with their rules as they stood; no drift/);
+      assert.match(
+        row('agent restarted')?.explanation ?? '',
+        /adopted 2 pods with their rules as they stood; no drift/,
+      );
     });
 
     it('pin nothing, and leave no chain of ours in a pod', () => {
-      assert.doesNotMatch(remains, /SHUNT_/);
-      assert.deepEqual(pinned, []);
+      assert.doesNotMatch(outcome.remains, /SHUNT_/);
+      assert.deepEqual(outcome.pinned, []);
     });
   });
 }

@@ -12,11 +12,16 @@ import { DEFAULT_SIZES, Objects } from '../../src/datapath/ebpf/objects.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { ShuntError } from '../../src/errors.ts';
 import type { CommandResult } from '../../src/lab/command.ts';
+import { until } from '../../src/lab/deadline.ts';
+import { LabProcess } from '../../src/lab/process.ts';
 import { resolveCgroup } from '../../src/pod/cgroup.ts';
+import { inUserNamespace } from '../fixtures/user_namespace.ts';
 import { ADOPTED, FaultBed } from './bed.ts';
 
+type Refusal = Pick<CommandResult, 'stdout' | 'stderr'> & { code: number | null };
+
 /** Code and fix are on standard error, and the exit code is 1. */
-function assertRefused(result: CommandResult, code: string): void {
+function assertRefused(result: Refusal, code: string): void {
   assert.equal(result.code, 1, result.stderr + result.stdout);
   assert.match(result.stderr, new RegExp(`\\[${code}\\]`));
   assert.match(result.stderr, /^fix: .+/m);
@@ -31,7 +36,7 @@ describe('an agent that cannot start', () => {
   });
   after(() => bed?.[Symbol.asyncDispose]());
 
-  const cases: [string, () => Promise<CommandResult>, string][] = [
+  const cases: [string, () => Promise<Refusal>, string][] = [
     [
       'says that there is no BPF file system at the path',
       () => bed.refused(bed.agentArgv('--backend', 'ebpf', '--bpffs', bed.lab.folder)),
@@ -71,8 +76,13 @@ describe('an agent that cannot start', () => {
       'SHUNT_E_NOT_ROOT',
     ],
     [
-      'says that CAP_BPF alone does not do',
-      () => bed.refused(['setpriv', '--bounding-set=-all,+bpf,+dac_override', ...bed.agentArgv()]),
+      'says that without CAP_SYS_ADMIN it enters no pod, whatever else it has',
+      () => bed.refused(['setpriv', '--bounding-set=-sys_admin', ...bed.agentArgv()]),
+      'SHUNT_E_NOT_ROOT',
+    ],
+    [
+      'does not put rules beside what eBPF holds, where the kernel denies it eBPF',
+      () => inUserNamespace(['timeout', '30', ...bed.agentArgv()]),
       'SHUNT_E_BPF_DENIED',
     ],
   ];
@@ -82,6 +92,24 @@ describe('an agent that cannot start', () => {
       assert.ok(await bed.redirected(), 'pods enrolled before stay redirected');
     });
   }
+
+  it('runs eBPF without CAP_BPF and CAP_PERFMON, for which CAP_SYS_ADMIN stands', async () => {
+    const [file, ...args] = bed.agentArgv('--backend', 'auto');
+    const drop = ['--bounding-set=-bpf,-perfmon', file, ...args];
+    const agent = await LabProcess.start('agent', ['setpriv', ...drop], { logFile: bed.logFile });
+    try {
+      const status = await until(
+        async () => {
+          agent.assertRunning();
+          return await bed.client.status().catch(() => undefined);
+        },
+        { what: 'the agent', timeoutMs: 30_000 },
+      );
+      assert.deepEqual([status.backend, status.pods.enrolled], ['ebpf', 2]);
+    } finally {
+      await agent.stop('SIGTERM', 10_000);
+    }
+  });
 
   it('says which libbpf it found and which it needs', async () => {
     const folder = join(bed.lab.folder, 'old-libbpf');
