@@ -168,6 +168,10 @@ export const ERRORS = {
     what: 'the directory is not a cgroup v2 directory',
     fix: 'name one below the cgroup2 mount; `findmnt -t cgroup2` shows where that is',
   },
+  SHUNT_E_LISTENER_MPTCP: {
+    what: 'the sidecar takes inbound connections with an MPTCP socket, to which eBPF cannot steer them',
+    fix: 'let the sidecar listen with TCP (of Go >= 1.24: GODEBUG=multipathtcp=0; of all in the pod: sysctl net.mptcp.enabled=0), or give the pod the annotation shunt.dev/backend: iptables',
+  },
   SHUNT_E_LISTENER_TAKE: {
     what: "the sidecar's listening socket cannot be duplicated",
     fix: 'give the agent CAP_SYS_PTRACE and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',

@@ -29,7 +29,7 @@ export const NODES_OWN = "the node's backend";
 const ASKED = 'asked for with shunt.dev/backend';
 
 /**
- * `auto` is eBPF where it can follow the whole policy, else iptables. `ebpf` and `iptables` are never swapped for the other.
+ * `auto` is eBPF where it can follow the whole policy and serve the sidecar as it is, else iptables. `ebpf` and `iptables` are never swapped for the other.
  *
  * @throws SHUNT_E_BACKEND_UNAVAILABLE when the node does not run the one asked for
  */
@@ -48,7 +48,7 @@ export function podBackend(node: NodeBackends, workload: Workload, asked: Backen
     if (iptables === null) throw unavailable(workload, 'neither backend runs');
     return { datapath: iptables, other: null, reason: NODES_OWN };
   }
-  const cannot = beyondEbpf(workload);
+  const cannot = [...beyondEbpf(workload), ...ebpf.obstacles(workload)];
   if (cannot.length === 0) return { datapath: ebpf, other: iptables, reason: NODES_OWN };
   if (iptables === null) throw unavailable(workload, `iptables, which it needs: ${cannot.join('; ')}`);
   return { datapath: iptables, other: ebpf, reason: `eBPF cannot follow ${cannot.join('; ')}` };

@@ -163,6 +163,11 @@ export class EbpfDatapath implements Datapath {
     return found;
   }
 
+  obstacles(workload: Workload): string[] {
+    const port = this.#listeners.multipathPort(workload);
+    return port === null ? [] : [`the sidecar's MPTCP listener on port ${port}`];
+  }
+
   others({ netns }: Workload): string[] {
     return this.#inbound
       .others(netns)

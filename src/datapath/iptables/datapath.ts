@@ -118,6 +118,10 @@ export class IptablesDatapath implements Datapath {
   }
 
   /** There is nothing of ours outside the pods. */
+  obstacles(): string[] {
+    return [];
+  }
+
   others(): string[] {
     return [];
   }
