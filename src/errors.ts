@@ -176,6 +176,10 @@ export const ERRORS = {
     what: "the sidecar's listening socket cannot be duplicated",
     fix: 'give the agent CAP_SYS_PTRACE and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',
   },
+  SHUNT_E_PASSTHROUGH_ADDRESS: {
+    what: "::6 cannot be put on the pod's lo, from which its sidecar reaches the application over IPv6",
+    fix: 'see that IPv6 is not disabled on lo in the pod (net.ipv6.conf.lo.disable_ipv6), or add it there: ip -6 address add ::6/128 dev lo',
+  },
   SHUNT_E_POLICY: {
     what: 'the redirect policy is not valid',
     fix: 'correct the value named',

@@ -1,6 +1,12 @@
 /** The eBPF backend: what is true of a workload is in maps, and the programs take the decisions. */
 import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
+import {
+  addPassthrough,
+  PASSTHROUGH_6,
+  removePassthrough,
+  wantsPassthrough,
+} from '../../pod/passthrough_address.ts';
 import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
@@ -22,6 +28,7 @@ import {
   Objects,
   type Sizes,
 } from './objects.ts';
+import { takePassthroughFrom } from './passthrough.ts';
 import type { Pins } from './pins.ts';
 import { addr, podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
 import { PolicyStore } from './policy_store.ts';
@@ -122,6 +129,7 @@ export class EbpfDatapath implements Datapath {
       const policy = this.#policies.ensure(workload.policy);
       const value = podValue(workload, policy);
       this.#ensureCounters(cookie);
+      this.#settlePassthrough(workload);
       this.#writeAddresses(workload);
       this.#listeners.capture(workload);
       await this.#inbound.attach(workload.netns);
@@ -155,6 +163,9 @@ export class EbpfDatapath implements Datapath {
     if (!this.#inbound.isPinned(cookie)) found.push('inbound steering is not attached');
     if (this.#addressKeys(workload).some((key) => !this.#objects.connect.maps.shunt_addrs.has(key))) {
       found.push('an address is missing');
+    }
+    if (wantsPassthrough(workload) && !workload.netns.addresses.includes(PASSTHROUGH_6)) {
+      found.push(`${PASSTHROUGH_6} is not on its lo`);
     }
     const listening = this.#listeners.count(cookie);
     if (listening.ip4 + listening.ip6 === 0 && this.#listeners.capture(workload) > 0) {
@@ -265,7 +276,9 @@ export class EbpfDatapath implements Datapath {
     const maps = this.#objects.connect.maps;
     // The switch first: nothing may decide on rules that are being taken away.
     maps.shunt_pods.delete(cookie);
+    const inode = this.#inbound.netnsInode(cookie);
     this.#inbound.remove(cookie);
+    if (inode !== null) takePassthroughFrom(inode);
     this.#listeners.release(cookie);
     const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
     maps.shunt_addrs.deleteMany(stale);
@@ -296,8 +309,17 @@ export class EbpfDatapath implements Datapath {
     counters.setZero(cookie);
   }
 
+  #settlePassthrough(workload: Workload): void {
+    const { path, addresses } = workload.netns;
+    if (wantsPassthrough(workload)) addPassthrough(path);
+    else if (addresses.includes(PASSTHROUGH_6)) removePassthrough(path);
+  }
+
   #addressKeys(workload: Workload): { netns: bigint; addr: { bytes: Uint8Array } }[] {
-    const own = workload.netns.addresses.map((text) => ({ netns: workload.netns.cookie, addr: addr(text) }));
+    const addresses = new Set(workload.netns.addresses);
+    // Just added, and so newer than what the workload knows.
+    if (wantsPassthrough(workload)) addresses.add(PASSTHROUGH_6);
+    const own = [...addresses].map((text) => ({ netns: workload.netns.cookie, addr: addr(text) }));
     const onNode = [workload.ip4, workload.ip6].flatMap((text) =>
       text === null ? [] : [{ netns: NODE_NETNS, addr: addr(text) }],
     );
