@@ -172,9 +172,17 @@ export const ERRORS = {
     what: 'the directory is not a cgroup v2 directory',
     fix: 'name one below the cgroup2 mount; `findmnt -t cgroup2` shows where that is',
   },
+  SHUNT_E_LISTENER_MPTCP: {
+    what: 'the sidecar takes inbound connections with an MPTCP socket, to which eBPF cannot steer them',
+    fix: 'let the sidecar listen with TCP (of Go >= 1.24: GODEBUG=multipathtcp=0; of all in the pod: sysctl net.mptcp.enabled=0), or give the pod the annotation shunt.dev/backend: iptables',
+  },
   SHUNT_E_LISTENER_TAKE: {
     what: "the sidecar's listening socket cannot be duplicated",
     fix: 'give the agent CAP_SYS_PTRACE and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',
+  },
+  SHUNT_E_PASSTHROUGH_ADDRESS: {
+    what: "::6 cannot be put on the pod's lo, from which its sidecar reaches the application over IPv6",
+    fix: 'see that IPv6 is not disabled on lo in the pod (net.ipv6.conf.lo.disable_ipv6), or add it there: ip -6 address add ::6/128 dev lo',
   },
   SHUNT_E_POLICY: {
     what: 'the redirect policy is not valid',

@@ -329,7 +329,8 @@ async function tellEvents(
     if (workload === undefined) continue;
     try {
       if (event.kind === 'inbound-refused') datapath.recapture(workload);
-      if (event.kind === 'impersonation') await reconcile();
+      // A listener that no program can be given may mean another backend.
+      if (event.kind === 'impersonation' || event.kind === 'listener-lost') await reconcile();
     } catch (error) {
       log.warn({ err: error, pod }, `cannot act on kernel event: ${event.kind}`);
     }

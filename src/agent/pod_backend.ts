@@ -15,8 +15,8 @@ export interface PodBackend {
   causes: readonly PodBackendCause[];
 }
 
-/** Why a pod has its backend. `node`: as the node's others. */
-export type PodBackendCause = 'node' | 'asked' | Beyond;
+/** Why a pod has its backend. `node`: as the node's others; `sidecar`: eBPF cannot serve the sidecar as it listens. */
+export type PodBackendCause = 'node' | 'asked' | 'sidecar' | Beyond;
 
 /** The backends that this agent runs. */
 export interface NodeBackends {
@@ -35,7 +35,7 @@ const AS_NODE = { reason: NODES_OWN, causes: ['node'] } as const;
 const AS_ASKED = { reason: 'asked for with shunt.dev/backend', causes: ['asked'] } as const;
 
 /**
- * `auto` is eBPF where it can follow the whole policy, else iptables. `ebpf` and `iptables` are never swapped for the other.
+ * `auto` is eBPF where it can follow the whole policy and serve the sidecar as it is, else iptables. `ebpf` and `iptables` are never swapped for the other.
  *
  * @throws SHUNT_E_BACKEND_UNAVAILABLE when the node does not run the one asked for
  */
@@ -54,11 +54,13 @@ export function podBackend(node: NodeBackends, workload: Workload, asked: Backen
     if (iptables === null) throw unavailable(workload, 'neither backend runs');
     return { datapath: iptables, other: null, ...AS_NODE };
   }
-  const cannot = beyondEbpf(workload);
+  const obstacles = ebpf.obstacles(workload);
+  const cannot = [...beyondEbpf(workload), ...obstacles];
   if (cannot.length === 0) return { datapath: ebpf, other: iptables, ...AS_NODE };
   if (iptables === null) throw unavailable(workload, `iptables, which it needs: ${cannot.join('; ')}`);
   const reason = `eBPF cannot follow ${cannot.join('; ')}`;
-  return { datapath: iptables, other: ebpf, reason, causes: beyond(workload.policy) };
+  const causes = [...beyond(workload.policy), ...(obstacles.length > 0 ? (['sidecar'] as const) : [])];
+  return { datapath: iptables, other: ebpf, reason, causes };
 }
 
 /** What eBPF would not follow, a sentence each. */

@@ -46,6 +46,7 @@ export const METRICS = {
       reason: [
         'node',
         'asked',
+        'sidecar',
         'uid-ports',
         'pod-ip-order',
         'interfaces',

@@ -40,9 +40,9 @@ test('listening sockets of a namespace are told by family, address, port and own
   assert.deepEqual(
     rows.sort((a, b) => a.port - b.port || a.family - b.family),
     [
-      { family: 4, address: '127.0.0.1', port: 15001, uid: 1337 },
-      { family: 4, address: '10.9.0.7', port: 15006, uid: 1337 },
-      { family: 6, address: '::', port: 15006, uid: 1337 },
+      { family: 4, address: '127.0.0.1', port: 15001, uid: 1337, multipath: false },
+      { family: 4, address: '10.9.0.7', port: 15006, uid: 1337, multipath: false },
+      { family: 6, address: '::', port: 15006, uid: 1337, multipath: false },
     ],
   );
   assert.deepEqual(listenersByProc(netns.path), listeningSockets(netns.path));

@@ -1,5 +1,5 @@
 /**
- * Dumps over netlink, synchronous. A socket stays in the network namespace where it was made, so only its creation
+ * Dumps and changes over netlink, synchronous. A socket stays in the network namespace where it was made, so only its creation
  * needs the thread to be inside.
  */
 import { readSync, writeSync } from 'node:fs';
@@ -14,6 +14,7 @@ export const NETLINK_SOCK_DIAG = 4;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const NLM_F_REQUEST = 0x1;
+const NLM_F_ACK = 0x4;
 const NLM_F_DUMP_INTR = 0x10;
 const NLM_F_DUMP = 0x300;
 
@@ -37,18 +38,32 @@ export function openNetlink(protocol: number): number {
  */
 export function netlinkDump(socket: number, type: number, payload: Uint8Array): DataView[] {
   for (let attempt = 1; ; attempt++) {
-    writeSync(socket, dumpRequest(type, payload));
+    writeSync(socket, requestOf(type, NLM_F_DUMP, payload));
     const { messages, interrupted } = readDump(socket);
     if (!interrupted || attempt === DUMP_ATTEMPTS) return messages;
   }
 }
 
-function dumpRequest(type: number, payload: Uint8Array): Uint8Array {
+/**
+ * One request that the kernel carries out or refuses.
+ *
+ * @param flags NLM_F_* beside those of a request
+ * @throws Error with the `code` that the kernel answered
+ */
+export function netlinkChange(socket: number, type: number, flags: number, payload: Uint8Array): void {
+  writeSync(socket, requestOf(type, NLM_F_ACK | flags, payload));
+  const buffer = new Uint8Array(READ_BYTES);
+  readSync(socket, buffer);
+  const errno = new DataView(buffer.buffer).getInt32(HEADER_BYTES, LITTLE_ENDIAN);
+  if (errno !== 0) throw answeredError(errno);
+}
+
+function requestOf(type: number, flags: number, payload: Uint8Array): Uint8Array {
   const request = new Uint8Array(HEADER_BYTES + payload.length);
   const view = new DataView(request.buffer);
   view.setUint32(0, request.length, LITTLE_ENDIAN);
   view.setUint16(4, type, LITTLE_ENDIAN);
-  view.setUint16(6, NLM_F_REQUEST | NLM_F_DUMP, LITTLE_ENDIAN);
+  view.setUint16(6, NLM_F_REQUEST | flags, LITTLE_ENDIAN);
   request.set(payload, HEADER_BYTES);
   return request;
 }
@@ -74,7 +89,7 @@ function readDump(socket: number): { messages: DataView[]; interrupted: boolean 
 
 function answeredError(errno: number): Error {
   const code = getSystemErrorName(errno);
-  return Object.assign(new Error(`${code}, netlink dump`), { code, errno, syscall: 'netlink' });
+  return Object.assign(new Error(`${code}, netlink`), { code, errno, syscall: 'netlink' });
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { addressFamily, formatAddress, parseAddress } from '../policy/address.ts';
-import { NETLINK_SOCK_DIAG, netlinkDump, openNetlink } from './netlink.ts';
+import { NETLINK_SOCK_DIAG, netlinkAttributes, netlinkDump, openNetlink } from './netlink.ts';
 import { inNetns } from './netns.ts';
 import { LITTLE_ENDIAN, systemErrorCode } from './syscall.ts';
 
@@ -32,8 +32,10 @@ export interface Listener {
   port: number;
   /** Owner of the socket, in our user namespace. */
   uid: number;
-  /** Inode in sockfs, as in /proc/PID/fd. */
+  /** Inode in sockfs, as in /proc/PID/fd; of an MPTCP listener that of the MPTCP socket, which is what processes hold. */
   inode: bigint;
+  /** The TCP part of an MPTCP listener. /proc/net/tcp does not tell. */
+  multipath: boolean;
 }
 
 /**
@@ -58,6 +60,13 @@ const IPPROTO_TCP = 6;
 const SOCK_DIAG_BY_FAMILY = 20;
 const TCP_ESTABLISHED = 1;
 const TCP_LISTEN = 10;
+/** Fixed part of an answer, struct inet_diag_msg. */
+const ANSWER_BYTES = 72;
+/** Bit of INET_DIAG_INFO, without which the kernel does not tell of upper protocols either. */
+const WITH_INFO = 1 << 1;
+/** Linux 5.4, told to those with CAP_NET_ADMIN: what runs on top of TCP in the socket. */
+const INET_DIAG_ULP_INFO = 19;
+const INET_ULP_INFO_NAME = 1;
 /** struct inet_diag_req_v2. */
 const REQUEST_BYTES = 56;
 
@@ -92,6 +101,7 @@ function diagRequest(family: number, state: number, port: number): Uint8Array {
   const view = new DataView(request.buffer);
   view.setUint8(0, family);
   view.setUint8(1, IPPROTO_TCP);
+  if (state === TCP_LISTEN) view.setUint8(2, WITH_INFO);
   view.setUint32(4, 1 << state, LITTLE_ENDIAN);
   // struct inet_diag_sockid starts at 8 with the local port, network order; 0 asks for all.
   view.setUint16(8, port);
@@ -106,6 +116,7 @@ function diagListener(message: DataView): Listener {
     port: message.getUint16(4),
     uid: message.getUint32(64, LITTLE_ENDIAN),
     inode: BigInt(message.getUint32(68, LITTLE_ENDIAN)),
+    multipath: upperProtocol(message) === 'mptcp',
   };
 }
 
@@ -126,6 +137,14 @@ function addressAt(message: DataView, offset: number): Uint8Array {
   const family = message.getUint8(0) === AF_INET ? 4 : 6;
   const bytes = new Uint8Array(message.buffer, message.byteOffset + offset, family === 4 ? 4 : 16);
   return family === 4 ? mapped(bytes) : bytes;
+}
+
+function upperProtocol(message: DataView): string | null {
+  const info = netlinkAttributes(message, ANSWER_BYTES).get(INET_DIAG_ULP_INFO);
+  if (info === undefined) return null;
+  const view = new DataView(info.buffer, info.byteOffset, info.byteLength);
+  const name = netlinkAttributes(view, 0).get(INET_ULP_INFO_NAME);
+  return name === undefined ? null : Buffer.from(name).toString('latin1').replace(/\0.*$/, '');
 }
 
 /** TCP_LISTEN as /proc/net/tcp writes it. */
@@ -190,6 +209,7 @@ function tableRow(line: string, family: 4 | 6): Listener | 'heading' | null {
     port: Number.parseInt(port, 16),
     uid: Number(uid),
     inode: BigInt(inode),
+    multipath: false,
   };
 }
 

@@ -59,6 +59,7 @@ export class FakeKernel implements Kernel {
       links: () => [],
       maps: () => [],
       others: () => [],
+      obstacles: () => [],
       counters: () => ({}),
       acceleration: () => ({ enabled: false, reason: '' }),
       setAcceleration: () => {},

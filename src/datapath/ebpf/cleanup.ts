@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BpfError, Link, listLinks, listMaps, listPrograms } from 'libbpf-ts';
 import * as v from 'valibot';
 import { findHolders } from './holders.ts';
+import { takePassthroughFrom } from './passthrough.ts';
 import { findPins, type Pin } from './pin_tree.ts';
 import { type MapEntry, PinnedMap } from './pinned_map.ts';
 import { KERNEL_PREFIX, Pins } from './pins.ts';
@@ -30,7 +31,9 @@ export function removePin(pin: Pin): void {
     ignoreMissing(() => rmdirSync(pin.path));
     return;
   }
+  const inode = pin.kind === 'link' ? netnsOf(pin.path) : null;
   if (pin.kind !== 'map') detach(pin.path);
+  if (inode !== null) takePassthroughFrom(inode);
   ignoreMissing(() => unlinkSync(pin.path));
 }
 
@@ -103,6 +106,18 @@ export async function drainAcceleration(bpffs: string, timeoutMs: number): Promi
   };
   const end = performance.now() + timeoutMs;
   while (performance.now() < end && flows.entries().some(unread)) await delay(20);
+}
+
+/** Inode of the network namespace that a pod's attachment is in; null for any other pin. */
+function netnsOf(path: string): bigint | null {
+  try {
+    using link = Link.fromPin(path);
+    const { netnsIno = 0 } = link.info();
+    return netnsIno === 0 ? null : BigInt(netnsIno);
+  } catch (error) {
+    if (error instanceof BpfError) return null;
+    throw error;
+  }
 }
 
 function detach(path: string): void {

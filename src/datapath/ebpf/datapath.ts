@@ -2,6 +2,12 @@
 import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { hasCookies } from '../../pod/netns.ts';
+import {
+  addPassthrough,
+  PASSTHROUGH_6,
+  removePassthrough,
+  wantsPassthrough,
+} from '../../pod/passthrough_address.ts';
 import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
@@ -27,6 +33,7 @@ import {
   type Sizes,
   unpin,
 } from './objects.ts';
+import { takePassthroughFrom } from './passthrough.ts';
 import type { Pins } from './pins.ts';
 import { addr, podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
 import { PolicyStore } from './policy_store.ts';
@@ -166,6 +173,7 @@ export class EbpfDatapath implements Datapath {
       const policy = this.#policies.ensure(workload.policy);
       const value = podValue(workload, policy);
       this.#ensureCounters(cookie);
+      this.#settlePassthrough(workload);
       this.#writeAddresses(workload);
       this.#listeners.capture(workload);
       await this.#attachInbound(workload);
@@ -200,11 +208,19 @@ export class EbpfDatapath implements Datapath {
     if (this.#addressKeys(workload).some((key) => !this.#objects.connect.maps.shunt_addrs.has(key))) {
       found.push('an address is missing');
     }
+    if (wantsPassthrough(workload) && !workload.netns.addresses.includes(PASSTHROUGH_6)) {
+      found.push(`${PASSTHROUGH_6} is not on its lo`);
+    }
     const listening = this.#listeners.count(cookie);
     if (listening.ip4 + listening.ip6 === 0 && this.#listeners.capture(workload) > 0) {
       found.push("the sidecar's listener was not captured");
     }
     return found;
+  }
+
+  obstacles(workload: Workload): string[] {
+    const port = this.#listeners.multipathPort(workload);
+    return port === null ? [] : [`the sidecar's MPTCP listener on port ${port}`];
   }
 
   others({ netns }: Workload): string[] {
@@ -335,8 +351,10 @@ export class EbpfDatapath implements Datapath {
     const maps = this.#objects.connect.maps;
     // The switch first: nothing may decide on rules that are being taken away.
     maps.shunt_pods.delete(cookie);
+    const inode = this.#inbound.netnsInode(cookie);
     this.#inbound.remove(cookie);
     await this.#rules?.withdraw(cookie);
+    if (inode !== null) takePassthroughFrom(inode);
     this.#listeners.release(cookie);
     const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
     maps.shunt_addrs.deleteMany(stale);
@@ -369,8 +387,17 @@ export class EbpfDatapath implements Datapath {
     counters.setZero(cookie);
   }
 
+  #settlePassthrough(workload: Workload): void {
+    const { path, addresses } = workload.netns;
+    if (wantsPassthrough(workload)) addPassthrough(path);
+    else if (addresses.includes(PASSTHROUGH_6)) removePassthrough(path);
+  }
+
   #addressKeys(workload: Workload): { netns: bigint; addr: { bytes: Uint8Array } }[] {
-    const own = workload.netns.addresses.map((text) => ({ netns: workload.netns.cookie, addr: addr(text) }));
+    const addresses = new Set(workload.netns.addresses);
+    // Just added, and so newer than what the workload knows.
+    if (wantsPassthrough(workload)) addresses.add(PASSTHROUGH_6);
+    const own = [...addresses].map((text) => ({ netns: workload.netns.cookie, addr: addr(text) }));
     const onNode = [workload.ip4, workload.ip6].flatMap((text) =>
       text === null ? [] : [{ netns: NODE_NETNS, addr: addr(text) }],
     );

@@ -55,6 +55,15 @@ export class Inbound implements Disposable {
     return isAttached(link);
   }
 
+  /** Of the namespace that the pin's attachment is in; null when it is gone. */
+  netnsInode(cookie: bigint): bigint | null {
+    const path = this.#pins.inbound(cookie);
+    if (!existsSync(path)) return null;
+    using link = Link.fromPin(path);
+    const { netnsIno } = link.info();
+    return netnsIno === undefined || netnsIno === 0 ? null : BigInt(netnsIno);
+  }
+
   /**
    * Programs of others at the same hook, `name (id)`. All of them run, in the order in which they were attached, and the
    * last that chooses a socket has its way.

@@ -3,6 +3,8 @@
  * those that listened before the pod was enrolled are put in here.
  */
 import { BpfError, type BpfMap, type SkStorageMap, type SockMap } from 'libbpf-ts';
+import { ShuntError } from '../../errors.ts';
+import { listeningSockets } from '../../pod/socket_table.ts';
 import { dupListeners, type HeldListener } from '../../pod/listeners.ts';
 import { socketCookie } from '../../pod/syscall.ts';
 import type { Workload } from '../../pod/workload.ts';
@@ -32,7 +34,7 @@ export class ListenerSlots {
    * which address it takes outbound connections: Linkerd's and Consul's on localhost alone.
    *
    * @returns how many sockets were newly captured
-   * @throws SHUNT_E_LISTENER_TAKE
+   * @throws SHUNT_E_LISTENER_TAKE, SHUNT_E_LISTENER_MPTCP
    */
   capture(workload: Workload): number {
     const { netns, sidecarCgroup, policy } = workload;
@@ -47,10 +49,22 @@ export class ListenerSlots {
     }
     let captured = 0;
     for (const held of take(policy.ports.inbound)) {
+      if (held.multipath)
+        throw new ShuntError('SHUNT_E_LISTENER_MPTCP', undefined, { target: `port ${held.port}` });
       this.#maps.roles.set(held.fd, { netns: netns.cookie, port: held.port, pad: 0 });
       if (this.#put(netns.cookie, held.family === 4 ? AF_INET : AF_INET6, held.fd)) captured++;
     }
     return captured;
+  }
+
+  /** The port on which the sidecar takes inbound connections with MPTCP, or null. */
+  multipathPort({ netns, policy }: Workload): number | null {
+    const { inbound } = policy.ports;
+    const own = policy.identity.proxyUids;
+    const found = listeningSockets(netns.path, inbound).some(
+      ({ multipath, uid }) => multipath && (own.length === 0 || own.includes(uid)),
+    );
+    return found ? inbound : null;
   }
 
   /** Listeners held for a pod. */

@@ -4,12 +4,17 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ShuntError } from '../../errors.ts';
 import { netnsInode } from '../../pod/netns.ts';
+import {
+  addPassthrough,
+  PASSTHROUGH_6,
+  removePassthrough,
+  wantsPassthrough,
+} from '../../pod/passthrough_address.ts';
 import type { Workload } from '../../pod/workload.ts';
 import type { AddressFamily } from '../../policy/address.ts';
 import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, MapFill } from '../interface.ts';
 import { type Place, readRules, writeRules } from './apply.ts';
 import { Detector } from './detect.ts';
-import { addPassthrough, PASSTHROUGH_6, removePassthrough } from './passthrough_address.ts';
 import { digest, type PodRecord, Records } from './records.ts';
 import { inboundRulesetOf, rulesetOf } from './render.ts';
 import { EMPTY, type Ruleset } from './ruleset.ts';
@@ -81,7 +86,7 @@ export class IptablesDatapath implements Datapath {
         if (rules !== undefined) rules.saved = saved;
       }
       if (this.#part === 'whole')
-        record.passthroughAdded = await settlePassthrough(workload, record.passthroughAdded, undo);
+        record.passthroughAdded = settlePassthrough(workload, record.passthroughAdded, undo);
     } catch (error) {
       const left = await takeBack(undo);
       if (before !== undefined) this.#records.put({ ...before, netns: netns.path });
@@ -134,11 +139,15 @@ export class IptablesDatapath implements Datapath {
     return found;
   }
 
-  /** There is nothing of ours outside the pods. */
+  obstacles(): string[] {
+    return [];
+  }
+
   others(): string[] {
     return [];
   }
 
+  /** There is nothing of ours outside the pods. */
   async repair(): Promise<string[]> {
     return [];
   }
@@ -232,10 +241,6 @@ function rulesOf({ policy, ip4, ip6 }: Workload, part: Part): Map<AddressFamily,
   return wanted;
 }
 
-function wantsPassthrough({ policy, ip6 }: Workload): boolean {
-  return policy.loopback.passthroughSource && policy.families.ip6 && ip6 !== null;
-}
-
 /** @returns digest of the rules as iptables prints them */
 async function replaceRules(place: Place, wanted: Ruleset, undo: Undo[]): Promise<string> {
   const before = await readRules(place);
@@ -245,19 +250,19 @@ async function replaceRules(place: Place, wanted: Ruleset, undo: Undo[]): Promis
 }
 
 /** @returns whether ::6 stands on lo because of us */
-async function settlePassthrough(workload: Workload, added: boolean, undo: Undo[]): Promise<boolean> {
+function settlePassthrough(workload: Workload, added: boolean, undo: Undo[]): boolean {
   const { path, addresses } = workload.netns;
   const there = addresses.includes(PASSTHROUGH_6);
   if (wantsPassthrough(workload) === there) return there && added;
   if (there) {
     if (!added) return false;
-    await removePassthrough(path);
-    undo.unshift(async () => void (await addPassthrough(path)));
+    removePassthrough(path);
+    undo.unshift(async () => void addPassthrough(path));
     return false;
   }
   // The workload's addresses may be older than what the last enrolment added.
-  if (!(await addPassthrough(path))) return added;
-  undo.unshift(() => removePassthrough(path));
+  if (!addPassthrough(path)) return added;
+  undo.unshift(async () => removePassthrough(path));
   return true;
 }
 
@@ -267,7 +272,7 @@ async function remove({ netns, rules, passthroughAdded }: PodRecord, keepRules: 
     const place = { netns, family, variant };
     await writeRules(place, await readRules(place), EMPTY);
   }
-  if (passthroughAdded) await removePassthrough(netns);
+  if (passthroughAdded) removePassthrough(netns);
 }
 
 function isGone({ netns, inode }: PodRecord): boolean {

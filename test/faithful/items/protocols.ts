@@ -177,7 +177,7 @@ export const PROTOCOLS: readonly Item[] = [
       // Without a listener to capture both backends take the pod; what this sidecar gets shows below.
       await visitOnce(stage);
       await stage.withdraw();
-      await multipath(stage, [4]);
+      await multipath(stage);
       const refusal = await stage.enroll().then(
         () => null,
         (error: Error) => error.message,
