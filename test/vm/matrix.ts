@@ -5,6 +5,8 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import * as v from 'valibot';
+import { TIERS, type TierState } from '../../src/datapath/tier.ts';
 import { errorReport } from '../../src/errors.ts';
 import { runGuest } from '../../vagrant/guest.ts';
 import { kernelOf } from '../../vagrant/kernel_package.ts';
@@ -29,6 +31,7 @@ export interface Row {
   kernel: string;
   /** Release and package version. */
   build: string;
+  tier: TierState;
   cells: Cell[];
 }
 
@@ -40,17 +43,36 @@ export async function runRow(
   tell: (line: string) => void,
 ): Promise<Row> {
   const place = kernel === HOST ? hostPlace() : guestPlace(kernel, tell);
-  const row: Row = { kernel, build: place.build, cells: [] };
+  const tier = await tierOf(place, signal);
+  tell(`${kernel}: tier ${tier.tier}${tier.limit === null ? '' : `, no higher: ${tier.limit}`}`);
+  const row: Row = { kernel, build: place.build, tier, cells: [] };
   for (const suite of suites) {
-    const rejected = row.cells.find(({ suite: name, outcome }) => name === 'load' && outcome === 'failed');
     const cell =
-      suite.needsLoad && rejected !== undefined
-        ? { outcome: 'not applicable' as const, detail: rejected.detail, output: '', seconds: 0 }
+      tier.tier < suite.tier
+        ? { outcome: 'not applicable' as const, detail: tier.limit ?? '', output: '', seconds: 0 }
         : await runSuite(suite, place, signal);
     row.cells.push({ suite: suite.name, ...cell });
-    tell(`${kernel} ${suite.name}: ${cell.outcome} (${cell.seconds.toFixed(0)} s)`);
+    tell(`${kernel} ${suite.name}: ${cell.outcome}, ${cell.detail} (${cell.seconds.toFixed(0)} s)`);
   }
   return row;
+}
+
+const TierAnswer = v.object({
+  tier: v.picklist([0, 1, 2, 3]),
+  name: v.string(),
+  limit: v.nullable(v.string()),
+});
+/** A guest that does nothing but start and load: minutes beside other work. */
+const TIER_MS = 5 * 60_000;
+
+async function tierOf(place: Place, signal: AbortSignal): Promise<TierState> {
+  const { output } = await place.run({ args: ['test/vm/tier.ts'], timeoutMs: TIER_MS }, signal);
+  const line = output.split('\n').findLast((each) => each.startsWith('{')) ?? '';
+  try {
+    return v.parse(TierAnswer, JSON.parse(line));
+  } catch (cause) {
+    throw new Error(`the tier is not told: ${output.trim()}`, { cause });
+  }
 }
 
 interface Ended {
@@ -60,7 +82,7 @@ interface Ended {
 
 interface Place {
   build: string;
-  run(suite: Suite, signal: AbortSignal): Promise<Ended>;
+  run(program: Pick<Suite, 'args' | 'timeoutMs'>, signal: AbortSignal): Promise<Ended>;
 }
 
 async function runSuite(suite: Suite, place: Place, signal: AbortSignal): Promise<Omit<Cell, 'suite'>> {
@@ -136,6 +158,36 @@ function summaryOf(output: string, outcome: Cell['outcome']): string {
   return counts.length > 0 ? counts.join(', ') : (lines.at(-1) ?? '');
 }
 
+/** Why the tiers are these. */
+const TIER_NOTES = [
+  '## Tiers',
+  '',
+  ...TIERS.map(({ tier, name }) => `- **${tier}**: ${name}`),
+  '',
+  'Which one a node has comes out when the agent starts, and in `shunt doctor`, by loading the programs, attaching the',
+  'inbound one to a network namespace made for that and running the iterator once. The version of the kernel is asked by',
+  'nobody. `shunt agent --max-tier N` holds a node to a lower one; `test/e2e/tiers.test.ts` goes through all of them on one',
+  'kernel, each agent taking over from the one before.',
+  '',
+  'What makes the difference:',
+  '',
+  '- `bpf_link` for cgroups (5.7), the ring buffer and `getpeername` hooks (5.8) and `bpf_get_netns_cookie` in connect hooks',
+  '  (5.7): without one of them tier 0.',
+  '- `sk_lookup` (5.9) makes tier 2. Tier 1 is for kernels that have the rest and not that, as distributions build them: the',
+  '  pods get the inbound chain of the iptables backend and nothing else of it. Plain 5.8 ends at tier 0 all the same, for',
+  '  want of `bpf_skc_to_tcp_sock` (5.9), next.',
+  "- Until 5.15 `sockops` cannot ask for a namespace's cookie. A second build of the program, `bpf/sockops_btf.bpf.c`, reads it",
+  '  from the socket through BTF; the loader takes whichever loads. So 5.9 to 5.14 need BTF for tier 1, newer kernels',
+  '  for acceleration alone.',
+  '- Until 5.14 user space cannot ask for it either (`SO_NETNS_COOKIE`). The agent then opens a socket in the namespace from a',
+  '  cgroup of its own, where a program writes down what it sees; once for each namespace.',
+  '- The iterator over socket storage (5.9), `sk_msg` and BTF make tier 3.',
+  '',
+  'Not split further: what 6.1 adds (ancestor cgroups in `getsockopt`, `set_retval`) the programs do not use, and identity is',
+  'the same from 5.9 on.',
+  '',
+];
+
 /** @param at when the matrix was run */
 export function markdown(rows: readonly Row[], suites: readonly Suite[], at: Date): string {
   const names = suites.map(({ name }) => name);
@@ -148,14 +200,17 @@ export function markdown(rows: readonly Row[], suites: readonly Suite[], at: Dat
     '',
     'What runs on which kernel. `npm run test:matrix` makes this page: each suite in an emulated machine of its own',
     '(`npm run vm`, [below](#guests)), with the kernel as Debian builds it, and on the machine that runs it. Not',
-    'applicable: a program of the data plane does not load there; an agent takes the iptables backend then.',
+    'applicable: the kernel carries only a lower [tier](#tiers).',
     '',
     `Run on ${at.toISOString().slice(0, 10)}.`,
     '',
-    line(['kernel', 'build', ...names]),
-    line(['---', '---', ...names.map(() => '---')]),
-    ...rows.map(({ kernel, build, cells }) => line([kernel, build, ...cells.map(cell)])),
+    line(['kernel', 'build', 'tier', ...names]),
+    line(['---', '---', '---', ...names.map(() => '---')]),
+    ...rows.map(({ kernel, build, tier, cells }) =>
+      line([kernel, build, String(tier.tier), ...cells.map(cell)]),
+    ),
     '',
+    ...TIER_NOTES,
     '## Guests',
     '',
     '```sh',
