@@ -11,6 +11,7 @@ import { errorReport } from '../../src/errors.ts';
 import { runGuest } from '../../vagrant/guest.ts';
 import { kernelOf } from '../../vagrant/kernel_package.ts';
 import { qemuOf } from '../../vagrant/qemu.ts';
+import type { KeptRow } from './results.ts';
 import type { Suite } from './suites.ts';
 
 const CHECKOUT = join(import.meta.dirname, '..', '..');
@@ -188,26 +189,32 @@ const TIER_NOTES = [
   '',
 ];
 
-/** @param at when the matrix was run */
-export function markdown(rows: readonly Row[], suites: readonly Suite[], at: Date): string {
+/** @param rows in the table's order */
+export function markdown(rows: readonly KeptRow[], suites: readonly Suite[]): string {
   const names = suites.map(({ name }) => name);
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-  const escaped = (words: string): string => words.replaceAll('|', '\\|').replace(/[<>]/g, '').slice(0, 160);
-  const cell = ({ outcome, detail }: Cell): string =>
-    `${outcome}${detail === '' ? '' : `: ${escaped(detail)}`}`;
+  const escaped = (words: string): string =>
+    words.replaceAll('|', '\\|').replace(/\s+/g, ' ').replace(/[<>]/g, '').slice(0, 160);
+  const cell = (row: KeptRow, name: string): string => {
+    const found = row.cells.find(({ suite }) => suite === name);
+    if (found === undefined) return 'not run';
+    const { outcome, detail } = found;
+    return `${outcome}${detail === '' ? '' : `: ${escaped(detail)}`}`;
+  };
+  const dates = [...new Set(rows.flatMap(({ cells }) => cells.map(({ on }) => on)))].sort();
   return [
     '# Kernels',
     '',
     'What runs on which kernel. `npm run test:matrix` makes this page: each suite in an emulated machine of its own',
     '(`npm run vm`, [below](#guests)), with the kernel as Debian builds it, and on the machine that runs it. Not',
-    'applicable: the kernel carries only a lower [tier](#tiers).',
+    'applicable: the kernel carries only a lower [tier](#tiers). Not run: not yet, on that build.',
     '',
-    `Run on ${at.toISOString().slice(0, 10)}.`,
+    `Run on ${[...new Set([dates[0], dates.at(-1)])].join(' to ')}.`,
     '',
     line(['kernel', 'build', 'tier', ...names]),
     line(['---', '---', '---', ...names.map(() => '---')]),
-    ...rows.map(({ kernel, build, tier, cells }) =>
-      line([kernel, build, String(tier.tier), ...cells.map(cell)]),
+    ...rows.map((row) =>
+      line([row.kernel, row.build, String(row.tier.tier), ...names.map((name) => cell(row, name))]),
     ),
     '',
     ...TIER_NOTES,
