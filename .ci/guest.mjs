@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { at, NODE, ROOT } from './place.mjs';
+import { at, BIN, NODE, ROOT } from './place.mjs';
 
 /** Debian 12's: old enough to differ from most machines', new enough for the whole data plane. */
 const KERNEL = '6.1';
@@ -37,7 +37,8 @@ export async function runInGuest(files, signal, tell) {
     ? ['node', '.ci/test.mjs', ...chosen, '--no-guest', '--timeout', String(FILE_TIMEOUT_S)]
     : ['sh', '-c', SHORT];
   const runner = ['--conditions=source', at('vagrant', 'main.ts'), '--kernel', KERNEL, '--timeout', timeout];
-  const child = spawn(NODE, [...runner, '--memory', '3072', '--', ...inside], {
+  const path = `PATH=${BIN}:${process.env.PATH}`;
+  const child = spawn(NODE, [...runner, '--memory', '3072', '--env', path, '--', ...inside], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
     signal,
