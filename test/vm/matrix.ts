@@ -156,6 +156,9 @@ function summaryOf(output: string, outcome: Cell['outcome']): string {
   const counts = lines.filter((line) => /^ℹ (pass|fail) /.test(line)).map((line) => line.slice(2));
   if (outcome === 'failed')
     return kernel ?? assertion?.replace(/^.*?\]: /, '') ?? lines.at(-1) ?? 'no output';
+  // Conformance has a line for each mesh.
+  const meshes = lines.filter((line) => / same, .* failed$/.test(line));
+  if (meshes.length > 0) return meshes.join('; ');
   return counts.length > 0 ? counts.join(', ') : (lines.at(-1) ?? '');
 }
 
