@@ -20,7 +20,13 @@ import { type Family, type Mesh, oracleRules, policyOf } from './meshes.ts';
 import { Connector, compileProbe, type Seen, serve } from './probe.ts';
 
 export type Backend = 'iptables' | 'ebpf';
-/** The highest tier of the eBPF backend. */
+/** What is left open to the eBPF backend. */
+export interface EbpfChoice {
+  /** The highest that it tries. */
+  maxTier?: MaxTier | undefined;
+  /** Directory of the compiled programs. */
+  objects?: string;
+}
 export type MaxTier = Exclude<Tier, 0>;
 export type Contender = 'oracle' | Backend;
 
@@ -70,12 +76,12 @@ export class Bed implements AsyncDisposable {
     mesh: Mesh,
     backends: readonly Backend[],
     containers: 'all' | 'none' = 'all',
-    maxTier?: MaxTier,
+    { maxTier, objects = builtObjects() }: EbpfChoice = {},
   ): Promise<Bed> {
     const prefix = `shunt-conf${process.pid}x${serial++}`;
     const stack = new AsyncDisposableStack();
     try {
-      return await Bed.#build({ mesh, containers, maxTier }, backends, prefix, stack);
+      return await Bed.#build({ mesh, containers, maxTier, objects }, backends, prefix, stack);
     } catch (error) {
       await stack.disposeAsync();
       throw error;
@@ -83,7 +89,7 @@ export class Bed implements AsyncDisposable {
   }
 
   static async #build(
-    { mesh, containers, maxTier }: { mesh: Mesh; containers: 'all' | 'none'; maxTier: MaxTier | undefined },
+    { mesh, containers, maxTier, objects }: { mesh: Mesh; containers: 'all' | 'none' } & Required<EbpfChoice>,
     backends: readonly Backend[],
     prefix: string,
     stack: AsyncDisposableStack,
@@ -97,7 +103,7 @@ export class Bed implements AsyncDisposable {
     await bed.#start();
     await bed.#applyOracle();
     if (backends.includes('iptables')) await bed.#enrollIptables();
-    if (backends.includes('ebpf')) await bed.#enrollEbpf(maxTier);
+    if (backends.includes('ebpf')) await bed.#enrollEbpf({ maxTier, objects });
     return bed;
   }
 
@@ -203,7 +209,7 @@ export class Bed implements AsyncDisposable {
     await datapath.enroll(this.#workload('iptables'));
   }
 
-  async #enrollEbpf(maxTier: MaxTier | undefined): Promise<void> {
+  async #enrollEbpf({ maxTier, objects }: Required<EbpfChoice>): Promise<void> {
     const reasons = unenforceable(policyOf(this.mesh));
     if (reasons.length > 0) {
       this.absent.set('ebpf', reasons.join('; '));
@@ -214,7 +220,7 @@ export class Bed implements AsyncDisposable {
     const datapath = this.#stack.use(
       await EbpfDatapath.start({
         pins: new Pins(bpffs.path),
-        objectDirectory: builtObjects(),
+        objectDirectory: objects,
         cgroup: resolveCgroup(this.#cgroup.add('ebpf')),
         acceleration: false,
         ...(maxTier === undefined ? {} : { maxTier }),

@@ -1,5 +1,5 @@
 /** Runs every case of a mesh under its own rules and under ours, and compares what both ends of each saw. */
-import { type Backend, Bed, type Contender, type MaxTier } from './bed.ts';
+import { type Backend, Bed, type Contender, type EbpfChoice } from './bed.ts';
 import { type Case, casesOf } from './cases.ts';
 import { compare, type FieldDifference } from './differences.ts';
 import type { Family, Mesh } from './meshes.ts';
@@ -34,10 +34,10 @@ export async function runMatrix(
   {
     backends,
     families,
-    maxTier,
-  }: { backends: readonly Backend[]; families: readonly Family[]; maxTier?: MaxTier | undefined },
+    ...choice
+  }: { backends: readonly Backend[]; families: readonly Family[] } & EbpfChoice,
 ): Promise<Matrix> {
-  await using bed = await Bed.open(mesh, backends, 'all', maxTier);
+  await using bed = await Bed.open(mesh, backends, 'all', choice);
   const present = backends.filter((backend) => !bed.absent.has(backend));
   const rows: Row[] = [];
   for (const family of families.filter((family) => mesh.families.includes(family))) {
