@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { at, NODE, ROOT } from './place.mjs';
+import { createInterface } from 'node:readline';
+import { at, BIN, NODE, ROOT } from './place.mjs';
 
 /** Debian 12's: old enough to differ from most machines', new enough for the whole data plane. */
 const KERNEL = '6.1';
@@ -11,7 +12,8 @@ const SHORT = [
 ].join(' && ');
 const TIMEOUT_S = 420;
 /** With no eBPF on the machine the guest runs all that needs it, 10 to 20 times slower. */
-const ALL_TIMEOUT_S = 1200;
+const ALL_TIMEOUT_S = 3 * 3600;
+const FILE_TIMEOUT_S = 1800;
 /** The guest cannot be had, which says nothing about what it would have run. */
 const UNAVAILABLE = /\[(SHUNT_E_VM_(?:PACKAGE|QEMU|MACHINE))\]/;
 const TAIL_LINES = 40;
@@ -22,17 +24,21 @@ const TAIL_LINES = 40;
  * @param {string[]} files by path below the checkout, when nothing else can test eBPF here: a guest that cannot be had
  *   is a failure then; none for a short suite
  * @param {AbortSignal} signal ends it
+ * @param {(line: string) => void} tell gets what the guest prints of its files, as they end
  * @returns {Promise<{tests: {name: string, outcome: 'passed'|'failed'|'skipped', reason?: string}[],
  *   output: string, ms: number}>} one test for all of them
  */
-export async function runInGuest(files, signal) {
+export async function runInGuest(files, signal, tell) {
   const startedAt = performance.now();
   const isOnlyEbpf = files.length > 0;
   const timeout = String(isOnlyEbpf ? ALL_TIMEOUT_S : TIMEOUT_S);
   const chosen = files.flatMap((file) => ['--file', file]);
-  const inside = isOnlyEbpf ? ['node', '.ci/test.mjs', ...chosen, '--timeout', timeout] : ['sh', '-c', SHORT];
+  const inside = isOnlyEbpf
+    ? ['node', '.ci/test.mjs', ...chosen, '--no-guest', '--timeout', String(FILE_TIMEOUT_S)]
+    : ['sh', '-c', SHORT];
   const runner = ['--conditions=source', at('vagrant', 'main.ts'), '--kernel', KERNEL, '--timeout', timeout];
-  const child = spawn(NODE, [...runner, '--memory', '3072', '--', ...inside], {
+  const path = `PATH=${BIN}:${process.env.PATH}`;
+  const child = spawn(NODE, [...runner, '--memory', '3072', '--env', path, '--', ...inside], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
     signal,
@@ -41,6 +47,10 @@ export async function runInGuest(files, signal) {
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text) => (output += text));
+  if (isOnlyEbpf)
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (line !== '') tell(`guest: ${line}`);
+    });
   const [code] = await once(child, 'close');
   const tail = output.trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
   const unavailable = code === 0 ? null : UNAVAILABLE.exec(output);

@@ -11,12 +11,15 @@ import { at, NODE, ROOT } from './place.mjs';
 import { filesUnder } from './setup/stamps.mjs';
 import { endAll, runTestFile } from './test-file.mjs';
 
-const USAGE = `usage: node .ci/test.mjs [all|unit|e2e] [--file TEXT]... [--timeout SECONDS] [--verbose]
+const USAGE = `usage: node .ci/test.mjs [all|unit|e2e] [--file TEXT]... [--timeout SECONDS] [--no-guest] [--verbose]
   unit  what needs no kernel feature and no root; e2e  test/ alone; all  both, the rest, and the static checks
   --file     only files whose path holds TEXT
   --timeout  for one file; default 180
+  --no-guest  skip what this kernel cannot run, instead of running it in an emulated machine
   --verbose  name every test
 `;
+/** A file that takes longer is named while it runs: in an emulated machine that is most of them. */
+const SLOW_MS = 60_000;
 const FFI = 'native/libbpf-ts/src/ffi.ts';
 
 let stoppedBy;
@@ -46,7 +49,12 @@ async function runFiles(files, atOnce, { timeoutMs, verbose }) {
   const queue = [...files];
   const worker = async () => {
     for (let next = queue.shift(); next !== undefined && !stoppedBy; next = queue.shift()) {
-      tell(next.file, await runTestFile(next.file, timeoutMs), verbose);
+      const { file } = next;
+      const startedAt = performance.now();
+      const said = () =>
+        print(`... ${file}: running for ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
+      const slow = setInterval(said, SLOW_MS);
+      tell(file, await runTestFile(file, timeoutMs).finally(() => clearInterval(slow)), verbose);
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
@@ -104,6 +112,7 @@ async function main() {
     options: {
       file: { type: 'string', multiple: true, default: [] },
       timeout: { type: 'string', default: '180' },
+      'no-guest': { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
     },
   });
@@ -123,8 +132,7 @@ async function main() {
     if (scope === 'unit' ? isAlone : scope === 'e2e' ? !isE2e : false) return false;
     return values.file.length === 0 || values.file.some((text) => file.includes(text));
   });
-  // Not when files are named, as they are inside the guest.
-  const hasGuest = scope === 'all' && values.file.length === 0;
+  const hasGuest = scope === 'all' && !values['no-guest'];
   const { files, elsewhere } = partByEbpf(inScope, hasGuest);
   const options = { timeoutMs, verbose: values.verbose };
   await runFiles(
@@ -137,8 +145,9 @@ async function main() {
     1,
     options,
   );
-  if (hasGuest && !stoppedBy) {
-    tell('guest', await runInGuest(elsewhere, stop.signal), values.verbose);
+  // Named files are run here alone, where they can be.
+  if (hasGuest && !stoppedBy && (values.file.length === 0 || elsewhere.length > 0)) {
+    tell('guest', await runInGuest(elsewhere, stop.signal, print), values.verbose);
   }
 
   if (stoppedBy) {

@@ -17,8 +17,16 @@
 #include "targets.h"
 #include "events.h"
 
-#ifdef NETNS_BY_BTF
+#if defined(NETNS_BY_BTF)
 #include "netns.h"
+#elif defined(NETNS_BY_ROLE)
+/* As the listener was marked: 0 for one that nobody knows to be the sidecar's. */
+static __always_inline __u64 netns_of(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct listener_role *role = bpf_sk_storage_get(&shunt_roles, sk, 0, 0);
+
+	return role ? role->netns : 0;
+}
 #else
 static __always_inline __u64 netns_of(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {

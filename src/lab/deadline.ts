@@ -10,6 +10,14 @@ export interface DeadlineOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** How many times slower than a machine of its own this one is: an emulated one sets it. A deadline tells a fault from a wait. */
+const PATIENCE = Math.max(1, Number(process.env.SHUNT_LAB_PATIENCE ?? '1') || 1);
+
+/** @param ms on a machine that has nothing else to do */
+export function patient(ms: number): number {
+  return ms * PATIENCE;
+}
+
 /**
  * Looks again and again until `look` gives something other than undefined.
  *
@@ -19,13 +27,14 @@ export async function until<T>(
   look: () => T | undefined | Promise<T | undefined>,
   { what, timeoutMs = 10_000, everyMs = 10, signal }: DeadlineOptions,
 ): Promise<T> {
-  const end = performance.now() + timeoutMs;
+  const limitMs = patient(timeoutMs);
+  const end = performance.now() + limitMs;
   for (;;) {
     signal?.throwIfAborted();
     const seen = await look();
     if (seen !== undefined) return seen;
     if (performance.now() > end) {
-      throw new ShuntError('SHUNT_E_LAB_TIMEOUT', `waited ${timeoutMs / 1000} s for ${what}`);
+      throw new ShuntError('SHUNT_E_LAB_TIMEOUT', `waited ${limitMs / 1000} s for ${what}`);
     }
     await delay(everyMs, undefined, signal === undefined ? undefined : { signal });
   }

@@ -25,7 +25,13 @@ import { Connector, compileProbe, type Seen, serve } from './probe.ts';
 /** `beside`: eBPF in a pod where an init container has put the mesh's own rules; `withdrawn`: the same pod afterwards. */
 export const BACKENDS = ['iptables', 'ebpf', 'beside', 'withdrawn'] as const;
 export type Backend = (typeof BACKENDS)[number];
-/** The highest tier of the eBPF backend. */
+/** What is left open to the eBPF backend. */
+export interface EbpfChoice {
+  /** The highest that it tries. */
+  maxTier?: MaxTier | undefined;
+  /** Directory of the compiled programs. */
+  objects?: string;
+}
 export type MaxTier = Exclude<Tier, 0>;
 export type Contender = 'oracle' | Backend;
 
@@ -83,12 +89,12 @@ export class Bed implements AsyncDisposable {
     mesh: Mesh,
     backends: readonly Backend[],
     containers: 'all' | 'none' = 'all',
-    maxTier?: MaxTier,
+    { maxTier, objects = builtObjects() }: EbpfChoice = {},
   ): Promise<Bed> {
     const prefix = `shunt-conf${process.pid}x${serial++}`;
     const stack = new AsyncDisposableStack();
     try {
-      return await Bed.#build({ mesh, containers, maxTier }, backends, prefix, stack);
+      return await Bed.#build({ mesh, containers, maxTier, objects }, backends, prefix, stack);
     } catch (error) {
       await stack.disposeAsync();
       throw error;
@@ -96,7 +102,7 @@ export class Bed implements AsyncDisposable {
   }
 
   static async #build(
-    { mesh, containers, maxTier }: { mesh: Mesh; containers: 'all' | 'none'; maxTier: MaxTier | undefined },
+    { mesh, containers, maxTier, objects }: { mesh: Mesh; containers: 'all' | 'none' } & Required<EbpfChoice>,
     backends: readonly Backend[],
     prefix: string,
     stack: AsyncDisposableStack,
@@ -110,10 +116,10 @@ export class Bed implements AsyncDisposable {
     await bed.#start();
     await bed.#applyOracle('oracle');
     if (backends.includes('iptables')) await bed.#enrollIptables();
-    if (backends.includes('ebpf')) await bed.#enrollEbpf('ebpf', maxTier);
+    if (backends.includes('ebpf')) await bed.#enrollEbpf('ebpf', { maxTier, objects });
     if (backends.includes('beside') || backends.includes('withdrawn')) {
       await bed.#applyOracle('beside');
-      bed.#beside = await bed.#enrollEbpf('beside', maxTier);
+      bed.#beside = await bed.#enrollEbpf('beside', { maxTier, objects });
     }
     return bed;
   }
@@ -241,7 +247,10 @@ export class Bed implements AsyncDisposable {
     await datapath.enroll(this.#workload('iptables'));
   }
 
-  async #enrollEbpf(contender: 'ebpf' | 'beside', maxTier: MaxTier | undefined): Promise<Enrolled | null> {
+  async #enrollEbpf(
+    contender: 'ebpf' | 'beside',
+    { maxTier, objects }: Required<EbpfChoice>,
+  ): Promise<Enrolled | null> {
     const workload = this.#workload(contender);
     const reasons = unenforceable(workload.policy);
     if (reasons.length > 0) {
@@ -255,7 +264,7 @@ export class Bed implements AsyncDisposable {
     const datapath = this.#stack.use(
       await EbpfDatapath.start({
         pins: new Pins(bpffs.path),
-        objectDirectory: builtObjects(),
+        objectDirectory: objects,
         cgroup: resolveCgroup(this.#cgroup.add(contender)),
         acceleration: false,
         ...(maxTier === undefined ? {} : { maxTier }),

@@ -1,5 +1,5 @@
 /** Runs every case of a mesh under its own rules and under ours, and compares what both ends of each saw. */
-import { BACKENDS, type Backend, Bed, type Contender, type MaxTier } from './bed.ts';
+import { BACKENDS, type Backend, Bed, type Contender, type EbpfChoice } from './bed.ts';
 import { type Case, casesOf, type Who } from './cases.ts';
 import { compare, type FieldDifference } from './differences.ts';
 import type { Family, Mesh } from './meshes.ts';
@@ -38,10 +38,10 @@ export async function runMatrix(
   {
     backends,
     families,
-    maxTier,
-  }: { backends: readonly Backend[]; families: readonly Family[]; maxTier?: MaxTier | undefined },
+    ...choice
+  }: { backends: readonly Backend[]; families: readonly Family[] } & EbpfChoice,
 ): Promise<Matrix> {
-  await using bed = await Bed.open(mesh, backends, 'all', maxTier);
+  await using bed = await Bed.open(mesh, backends, 'all', choice);
   const present = BACKENDS.filter((backend) => backends.includes(backend) && !bed.absent.has(backend));
   const both = families.filter((family) => mesh.families.includes(family));
   const oracle = await runFamilies(bed, 'oracle', both);

@@ -287,3 +287,39 @@ describe('what goes wrong', () => {
     await assert.rejects(datapath.enroll(pod), { code: 'SHUNT_E_NETNS_MISSING' });
   });
 });
+
+describe('the inbound part, where eBPF takes the rest', () => {
+  const chains = (): string[] =>
+    [...saved().matchAll(/^:(SHUNT_\w+)/gm)].map(([, name]) => name ?? '').sort();
+  const INBOUND = ['SHUNT_INBOUND', 'SHUNT_TO_INBOUND'];
+
+  it('is the chain that what comes from outside meets, in both families, and nothing else of the policy', async () => {
+    using inbound = new IptablesDatapath(folder, 'inbound');
+    await inbound.enroll(workload());
+    assert.deepEqual(chains(), INBOUND);
+    assert.deepEqual(
+      rules(saved()).filter((rule) => /-A (PREROUTING|OUTPUT)/.test(rule)),
+      ['-A PREROUTING -j SHUNT_INBOUND'],
+    );
+    assert.deepEqual(await inbound.drift(workload()), []);
+    if (hasIpv6) assert.doesNotMatch(inside('ip', ['address', 'show', 'dev', 'lo']), /inet6 ::6/);
+    await inbound.withdraw(workload().netns.cookie);
+    assert.deepEqual(chains(), []);
+  });
+
+  it("takes over from the whole and gives back to it, and neither takes away what is then the other's", async () => {
+    using whole = new IptablesDatapath(folder);
+    using inbound = new IptablesDatapath(folder, 'inbound');
+    const { cookie } = workload().netns;
+    await whole.enroll(workload());
+    const all = chains();
+    await inbound.enroll(workload());
+    await whole.withdraw(cookie);
+    assert.deepEqual([whole.isEnrolled(cookie), chains()], [false, INBOUND]);
+    await whole.enroll(workload());
+    await inbound.withdraw(cookie);
+    assert.deepEqual([inbound.isEnrolled(cookie), chains()], [false, all]);
+    await whole.withdraw(cookie);
+    assert.deepEqual([chains(), IptablesDatapath.recorded(folder)], [[], []]);
+  });
+});

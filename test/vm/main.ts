@@ -5,13 +5,15 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { KERNELS } from '../../vagrant/kernel_package.ts';
 import { HOST, markdown, type Row, runRow } from './matrix.ts';
+import { merged, readResults, writeResults } from './results.ts';
 import { SUITES } from './suites.ts';
 
 const ALL = [...Object.keys(KERNELS), HOST];
 const PAGE = join(import.meta.dirname, '..', '..', 'docs', 'kernels.md');
+const RESULTS = join(import.meta.dirname, 'results.json');
 const USAGE = `usage: npm run test:matrix -- [--kernels ${ALL.join(',')}] [--suites ${SUITES.map(({ name }) => name).join(',')}]
                                   [--output FILE] [--verbose]
-  --output   default docs/kernels.md
+  --output   default docs/kernels.md; what earlier runs gave (test/vm/results.json) stands in it, too
   --verbose  what the suites print, too; without it, that of the failed ones
 `;
 
@@ -37,13 +39,17 @@ async function main(): Promise<number> {
 
   const tell = (line: string): void => void process.stderr.write(`matrix: ${line}\n`);
   const rows: Row[] = [];
+  let results = readResults(RESULTS);
   for (const kernel of kernels) {
     const row = await runRow(kernel, suites, stop.signal, tell);
     for (const { suite, outcome, output } of row.cells)
       if (values.verbose || outcome === 'failed') process.stdout.write(`--- ${kernel} ${suite}\n${output}\n`);
     rows.push(row);
     // After each: what was found stands when a later one is stopped.
-    writeFileSync(values.output, markdown(rows, suites, new Date()));
+    results = merged(results, row, new Date());
+    writeResults(RESULTS, results);
+    const order = ALL.flatMap((name) => results.filter((each) => each.kernel === name));
+    writeFileSync(values.output, markdown(order, SUITES));
   }
   const cells = rows.flatMap((row) => row.cells);
   const count = (outcome: string): number => cells.filter((cell) => cell.outcome === outcome).length;

@@ -5,10 +5,13 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import * as v from 'valibot';
+import { TIERS, type TierState } from '../../src/datapath/tier.ts';
 import { errorReport } from '../../src/errors.ts';
 import { runGuest } from '../../vagrant/guest.ts';
 import { kernelOf } from '../../vagrant/kernel_package.ts';
 import { qemuOf } from '../../vagrant/qemu.ts';
+import type { KeptRow } from './results.ts';
 import type { Suite } from './suites.ts';
 
 const CHECKOUT = join(import.meta.dirname, '..', '..');
@@ -29,6 +32,7 @@ export interface Row {
   kernel: string;
   /** Release and package version. */
   build: string;
+  tier: TierState;
   cells: Cell[];
 }
 
@@ -40,17 +44,36 @@ export async function runRow(
   tell: (line: string) => void,
 ): Promise<Row> {
   const place = kernel === HOST ? hostPlace() : guestPlace(kernel, tell);
-  const row: Row = { kernel, build: place.build, cells: [] };
+  const tier = await tierOf(place, signal);
+  tell(`${kernel}: tier ${tier.tier}${tier.limit === null ? '' : `, no higher: ${tier.limit}`}`);
+  const row: Row = { kernel, build: place.build, tier, cells: [] };
   for (const suite of suites) {
-    const rejected = row.cells.find(({ suite: name, outcome }) => name === 'load' && outcome === 'failed');
     const cell =
-      suite.needsLoad && rejected !== undefined
-        ? { outcome: 'not applicable' as const, detail: rejected.detail, output: '', seconds: 0 }
+      tier.tier < suite.tier
+        ? { outcome: 'not applicable' as const, detail: tier.limit ?? '', output: '', seconds: 0 }
         : await runSuite(suite, place, signal);
     row.cells.push({ suite: suite.name, ...cell });
-    tell(`${kernel} ${suite.name}: ${cell.outcome} (${cell.seconds.toFixed(0)} s)`);
+    tell(`${kernel} ${suite.name}: ${cell.outcome}, ${cell.detail} (${cell.seconds.toFixed(0)} s)`);
   }
   return row;
+}
+
+const TierAnswer = v.object({
+  tier: v.picklist([0, 1, 2, 3]),
+  name: v.string(),
+  limit: v.nullable(v.string()),
+});
+/** A guest that does nothing but start and load: seconds, and minutes beside other work. */
+const TIER_MS = 20 * 60_000;
+
+async function tierOf(place: Place, signal: AbortSignal): Promise<TierState> {
+  const { output } = await place.run({ args: ['test/vm/tier.ts'], timeoutMs: TIER_MS }, signal);
+  const line = output.split('\n').findLast((each) => each.startsWith('{')) ?? '';
+  try {
+    return v.parse(TierAnswer, JSON.parse(line));
+  } catch (cause) {
+    throw new Error(`the tier is not told: ${output.trim()}`, { cause });
+  }
 }
 
 interface Ended {
@@ -60,7 +83,7 @@ interface Ended {
 
 interface Place {
   build: string;
-  run(suite: Suite, signal: AbortSignal): Promise<Ended>;
+  run(program: Pick<Suite, 'args' | 'timeoutMs'>, signal: AbortSignal): Promise<Ended>;
 }
 
 async function runSuite(suite: Suite, place: Place, signal: AbortSignal): Promise<Omit<Cell, 'suite'>> {
@@ -133,29 +156,71 @@ function summaryOf(output: string, outcome: Cell['outcome']): string {
   const counts = lines.filter((line) => /^ℹ (pass|fail) /.test(line)).map((line) => line.slice(2));
   if (outcome === 'failed')
     return kernel ?? assertion?.replace(/^.*?\]: /, '') ?? lines.at(-1) ?? 'no output';
+  // Conformance has a line for each mesh.
+  const meshes = lines.filter((line) => / same, .* failed$/.test(line));
+  if (meshes.length > 0) return meshes.join('; ');
   return counts.length > 0 ? counts.join(', ') : (lines.at(-1) ?? '');
 }
 
-/** @param at when the matrix was run */
-export function markdown(rows: readonly Row[], suites: readonly Suite[], at: Date): string {
+/** Why the tiers are these. */
+const TIER_NOTES = [
+  '## Tiers',
+  '',
+  ...TIERS.map(({ tier, name }) => `- **${tier}**: ${name}`),
+  '',
+  'Which one a node has comes out when the agent starts, and in `shunt doctor`, by loading the programs, attaching the',
+  'inbound one to a network namespace made for that and running the iterator once. The version of the kernel is asked by',
+  'nobody. `shunt agent --max-tier N` holds a node to a lower one; `test/e2e/tiers.test.ts` goes through all of them on one',
+  'kernel, each agent taking over from the one before.',
+  '',
+  'What makes the difference:',
+  '',
+  '- `bpf_link` for cgroups and `bpf_get_netns_cookie` in connect hooks (5.7), the ring buffer and `getpeername` hooks (5.8):',
+  '  without one of them tier 0. So 5.7, which could carry tier 1 by what redirects, is at tier 0.',
+  '- `sk_lookup` (5.9) makes tier 2. Tier 1 is for 5.8, and for kernels whose distribution built them without it: the pods',
+  '  get the inbound chain of the iptables backend and nothing else of it. Debian has no 5.8; the tier is tried by forcing.',
+  "- Until 5.15 `sockops` cannot ask for a namespace's cookie. Two more builds of the program do without: `sockops_btf` reads it",
+  "  from the socket through BTF (and `bpf_skc_to_tcp_sock`, 5.9), `sockops_role` has it from the sidecar's listener, which is",
+  '  marked when it binds. The loader takes the first that loads; all three give the same connections',
+  '  (`test/conformance/forms.test.ts`).',
+  '- Until 5.14 user space cannot ask for it either (`SO_NETNS_COOKIE`). The agent then opens a socket in the namespace from a',
+  '  cgroup of its own, where a program writes down what it sees; once for each namespace.',
+  '- The iterator over socket storage (5.9), `sk_msg` and BTF make tier 3.',
+  '',
+  'Not split further: what 6.1 adds (ancestor cgroups in `getsockopt`, `set_retval`) the programs do not use, and identity is',
+  'the same from 5.9 on.',
+  '',
+];
+
+/** @param rows in the table's order */
+export function markdown(rows: readonly KeptRow[], suites: readonly Suite[]): string {
   const names = suites.map(({ name }) => name);
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-  const escaped = (words: string): string => words.replaceAll('|', '\\|').replace(/[<>]/g, '').slice(0, 160);
-  const cell = ({ outcome, detail }: Cell): string =>
-    `${outcome}${detail === '' ? '' : `: ${escaped(detail)}`}`;
+  const escaped = (words: string): string =>
+    words.replaceAll('|', '\\|').replace(/\s+/g, ' ').replace(/[<>]/g, '').slice(0, 160);
+  const cell = (row: KeptRow, name: string): string => {
+    const found = row.cells.find(({ suite }) => suite === name);
+    if (found === undefined) return 'not run';
+    const { outcome, detail } = found;
+    return `${outcome}${detail === '' ? '' : `: ${escaped(detail)}`}`;
+  };
+  const dates = [...new Set(rows.flatMap(({ cells }) => cells.map(({ on }) => on)))].sort();
   return [
     '# Kernels',
     '',
     'What runs on which kernel. `npm run test:matrix` makes this page: each suite in an emulated machine of its own',
     '(`npm run vm`, [below](#guests)), with the kernel as Debian builds it, and on the machine that runs it. Not',
-    'applicable: a program of the data plane does not load there; an agent takes the iptables backend then.',
+    'applicable: the kernel carries only a lower [tier](#tiers). Not run: not yet, on that build.',
     '',
-    `Run on ${at.toISOString().slice(0, 10)}.`,
+    `Run on ${[...new Set([dates[0], dates.at(-1)])].join(' to ')}.`,
     '',
-    line(['kernel', 'build', ...names]),
-    line(['---', '---', ...names.map(() => '---')]),
-    ...rows.map(({ kernel, build, cells }) => line([kernel, build, ...cells.map(cell)])),
+    line(['kernel', 'build', 'tier', ...names]),
+    line(['---', '---', '---', ...names.map(() => '---')]),
+    ...rows.map((row) =>
+      line([row.kernel, row.build, String(row.tier.tier), ...names.map((name) => cell(row, name))]),
+    ),
     '',
+    ...TIER_NOTES,
     '## Guests',
     '',
     '```sh',

@@ -54,7 +54,7 @@ export const CHECKS: readonly Check[] = [
     judge: ({ btfBytes }) =>
       btfBytes === null
         ? warn(
-            'there is no /sys/kernel/btf/vmlinux: no acceleration, and before Linux 5.15 no eBPF',
+            'there is no /sys/kernel/btf/vmlinux: no acceleration',
             'boot a kernel built with CONFIG_DEBUG_INFO_BTF=y',
           )
         : ok(`/sys/kernel/btf/vmlinux, ${Math.round(btfBytes / 1024)} KiB`),

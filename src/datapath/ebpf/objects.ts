@@ -17,6 +17,7 @@ import {
   MetaCodec,
   sockops,
   sockopsBtf,
+  sockopsRole,
   sockopt,
 } from './gen/objects.ts';
 import type { Pins } from './pins.ts';
@@ -78,6 +79,7 @@ type Definition =
   | typeof listen
   | typeof sockops
   | typeof sockopsBtf
+  | typeof sockopsRole
   | typeof sockopt
   | typeof inbound
   | typeof accelerate
@@ -94,7 +96,7 @@ export interface NodeObjects extends Disposable {
   connect: Loaded<typeof connect>;
   dns: Loaded<typeof dns>;
   listen: Loaded<typeof listen>;
-  sockops: Loaded<typeof sockops> | Loaded<typeof sockopsBtf>;
+  sockops: Loaded<typeof sockops> | Loaded<typeof sockopsBtf> | Loaded<typeof sockopsRole>;
   sockopt: Loaded<typeof sockopt>;
 }
 
@@ -139,18 +141,27 @@ export class Objects {
     }
   }
 
-  /** Before Linux 5.15 sockops cannot ask for a namespace's cookie: another build of the program reads it through BTF. */
+  /**
+   * Before Linux 5.15 sockops cannot ask for a namespace's cookie: other builds of the program read it through BTF, or
+   * have it from the sidecar's listener. The first that loads is taken.
+   */
   async #loadSockops(): Promise<NodeObjects['sockops']> {
-    try {
-      return await this.#load(sockops, 'sockops');
-    } catch (error) {
-      if (!isRejected(error)) throw error;
+    const forms = [
+      () => this.#load(sockops, 'sockops'),
+      () => this.#load(sockopsBtf, 'sockops_btf'),
+      () => this.#load(sockopsRole, 'sockops_role'),
+    ];
+    const errors: unknown[] = [];
+    for (const load of forms) {
       try {
-        return await this.#load(sockopsBtf, 'sockops_btf');
-      } catch {
-        throw error;
+        return await load();
+      } catch (error) {
+        if (!isRejected(error)) throw error;
+        errors.push(error);
       }
     }
+    // That of the form which newer kernels take says most.
+    throw errors[0];
   }
 
   loadAccelerate(): Promise<AccelerateObject> {

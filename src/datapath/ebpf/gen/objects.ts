@@ -1,4 +1,4 @@
-// Written by `libbpf-ts gen` from accelerate.bpf.o, connect.bpf.o, cookie.bpf.o, dns.bpf.o, inbound.bpf.o, listen.bpf.o, sockops.bpf.o, sockops_btf.bpf.o, sockopt.bpf.o. Do not edit: change the C types and run it again.
+// Written by `libbpf-ts gen` from accelerate.bpf.o, connect.bpf.o, cookie.bpf.o, dns.bpf.o, inbound.bpf.o, listen.bpf.o, sockops.bpf.o, sockops_btf.bpf.o, sockops_role.bpf.o, sockopt.bpf.o. Do not edit: change the C types and run it again.
 
 import { type Codec, codec, defineObject } from 'libbpf-ts';
 
@@ -1104,6 +1104,83 @@ export const sockops = defineObject({
 
 export const sockopsBtf = defineObject({
   name: 'sockops_btf',
+  maps: {
+    shunt_conns: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ConnCodec,
+    },
+    shunt_counters: {
+      type: 'percpu_hash',
+      key: codec.u64,
+      value: CountersCodec,
+    },
+    shunt_events: {
+      type: 'ringbuf',
+    },
+    shunt_flows: {
+      type: 'lru_hash',
+      key: codec.u64,
+      value: FlowCodec,
+    },
+    shunt_listeners: {
+      type: 'sockhash',
+      key: ListenerKeyCodec,
+      value: codec.u64,
+    },
+    shunt_meta: {
+      type: 'array',
+      key: codec.u32,
+      value: MetaCodec,
+    },
+    shunt_offers: {
+      type: 'lru_hash',
+      key: PairKeyCodec,
+      value: PairCodec,
+    },
+    shunt_pairs: {
+      type: 'hash',
+      key: PairKeyCodec,
+      value: PairCodec,
+    },
+    shunt_peers: {
+      type: 'lru_hash',
+      key: codec.u64,
+      value: PeerCodec,
+    },
+    shunt_pods: {
+      type: 'hash',
+      key: codec.u64,
+      value: PodCodec,
+    },
+    shunt_policies: {
+      type: 'hash',
+      key: codec.u32,
+      value: PolicyCodec,
+    },
+    shunt_roles: {
+      type: 'sk_storage',
+      key: codec.i32,
+      value: ListenerRoleCodec,
+    },
+    shunt_settings: {
+      type: 'array',
+      key: codec.u32,
+      value: SettingsCodec,
+    },
+    shunt_targets: {
+      type: 'hash',
+      key: TargetKeyCodec,
+      value: ListeningAtCodec,
+    },
+  },
+  programs: {
+    shunt_sockops: { section: 'sockops' },
+  },
+});
+
+export const sockopsRole = defineObject({
+  name: 'sockops_role',
   maps: {
     shunt_conns: {
       type: 'sk_storage',
