@@ -25,6 +25,10 @@ export const PACKAGES = [
     use: 'test',
     without: 'the tests that ask bpftool for a second opinion are skipped',
   },
+  { name: 'containerd', instead: 'containerd.io', use: 'containers' },
+  // Docker's containerd.io holds it too.
+  { name: 'runc', instead: 'containerd.io', use: 'containers' },
+  { name: 'containernetworking-plugins', use: 'containers' },
   { name: 'qemu-system-x86', use: 'guest', without: NO_GUEST },
   { name: 'busybox-static', use: 'guest', without: NO_GUEST },
   // Debian 12 has it in qemu-system-common.
@@ -39,6 +43,7 @@ export const USES = {
   bench: ['build', 'data plane'],
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
+  'test:cni': ['build', 'data plane', 'test', 'containers'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
   test: ['build', 'data plane', 'sidecar', 'test', 'guest'],
 };
