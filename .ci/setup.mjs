@@ -5,6 +5,7 @@ import { CACHE } from './place.mjs';
 import { assertKnownMachine, installPackages } from './setup/apt.mjs';
 import { bundleStep } from './setup/bundle.mjs';
 import { cniStep } from './setup/cni.mjs';
+import { cniToolsStep } from './setup/cni-tools.mjs';
 import { codecsStep } from './setup/codecs.mjs';
 import { decideStep } from './setup/decide.mjs';
 import { envoyStep } from './setup/envoy.mjs';
@@ -30,7 +31,17 @@ import { Stamps } from './setup/stamps.mjs';
  */
 
 /** In this order: codecs come from objects, and the bundle holds the codecs. @type {Step[]} */
-const STEPS = [bpfStep, decideStep, cniStep, codecsStep, libraryStep, bundleStep, envoyStep, schemasStep];
+const STEPS = [
+  bpfStep,
+  decideStep,
+  cniStep,
+  codecsStep,
+  libraryStep,
+  bundleStep,
+  envoyStep,
+  cniToolsStep,
+  schemasStep,
+];
 
 /**
  * Makes a checkout on a Debian or Ubuntu machine ready for a purpose. Quick when there is nothing to do.

@@ -28,6 +28,7 @@ const TASKS = {
     root: true,
     program: ['--conditions=source', 'test/faithful/main.ts'],
   },
+  'test:cni': { purpose: 'test:cni', root: true, program: ['--conditions=source', 'test/cni/main.ts'] },
   'bench:libbpf': {
     purpose: 'bench',
     root: true,

@@ -28,7 +28,10 @@ export const PACKAGES = [
   },
   { name: 'buildah', use: 'image' },
   { name: 'mmdebstrap', use: 'image' },
-  { name: 'runc', use: 'container' },
+  { name: 'containerd', instead: 'containerd.io', use: 'containers' },
+  // Docker's containerd.io holds it too.
+  { name: 'runc', instead: 'containerd.io', use: 'containers' },
+  { name: 'containernetworking-plugins', use: 'containers' },
   { name: 'qemu-system-x86', use: 'guest', without: NO_GUEST },
   { name: 'busybox-static', use: 'guest', without: NO_GUEST },
   // Debian 12 has it in qemu-system-common.
@@ -45,6 +48,7 @@ export const USES = {
   image: ['build', 'image'],
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
+  'test:cni': ['build', 'data plane', 'test', 'containers'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
   test: ['build', 'data plane', 'sidecar', 'test', 'guest'],
 };

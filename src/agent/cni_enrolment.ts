@@ -85,7 +85,9 @@ export class CniEnrolment implements CniHandlers {
     throw new ShuntError('SHUNT_E_CNI_NOT_ENROLLED', differences.join('; '), { target });
   }
 
-  async gc(network: string, valid: readonly AttachmentId[]): Promise<void> {
+  async gc(network: string, valid: readonly AttachmentId[] | null): Promise<void> {
+    // cnitool gives no list. To take that as an empty one would let every pod of the network pass its sidecar.
+    if (valid === null) return;
     const isValid = (attachment: Attachment) =>
       valid.some((id) => id.containerId === attachment.containerId && id.ifname === attachment.ifname);
     const stale = this.#options.attachments

@@ -35,7 +35,8 @@ interface Sandbox extends AttachmentId {
 export type CniCall =
   | ({ command: 'ADD' | 'CHECK'; netns: string; ips: string[] } & Sandbox)
   | ({ command: 'DEL'; netns: string | null } & Sandbox)
-  | { command: 'GC'; network: string; valid: AttachmentId[] }
+  /** `valid` is null where the runtime gave no list. */
+  | { command: 'GC'; network: string; valid: AttachmentId[] | null }
   | { command: 'STATUS'; network: string };
 
 /** libcni's own rule for container ids; the length keeps it a file name. */
@@ -74,12 +75,9 @@ export function readCall(variables: ReadonlyMap<string, string>, stdin: string):
   const network = config.name;
   if (command === 'STATUS') return { command, network };
   if (command === 'GC') {
-    const valid = config['cni.dev/valid-attachments'];
-    // Without the list everything would count as stale.
-    if (valid === undefined)
-      throw new ShuntError('SHUNT_E_CNI_CONFIG', 'cni.dev/valid-attachments is missing');
-    const ids = valid.map((each) => ({ containerId: each.containerID, ifname: each.ifname }));
-    return { command, network, valid: ids };
+    const valid = config['cni.dev/valid-attachments'] ?? null;
+    const ids = valid?.map((each) => ({ containerId: each.containerID, ifname: each.ifname }));
+    return { command, network, valid: ids ?? null };
   }
   const sandbox = {
     network,

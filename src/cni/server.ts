@@ -19,8 +19,8 @@ export interface CniHandlers {
   del(call: DelCall): Promise<void>;
   /** @throws SHUNT_E_CNI_NOT_ENROLLED when the kernel does not hold what ADD put there */
   check(call: AddCall): Promise<void>;
-  /** Takes away every attachment of the network that is not in the list. */
-  gc(network: string, valid: readonly AttachmentId[]): Promise<void>;
+  /** Takes away every attachment of the network that is not in the list; nothing without one. */
+  gc(network: string, valid: readonly AttachmentId[] | null): Promise<void>;
   /** @throws SHUNT_E_CNI_NOT_READY when ADD could not be served */
   status(): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /** An agent that serves the CNI plugin, pods whose namespaces it hears of only from ADD, and a host outside. */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { PodReport, StatusReport } from '../../src/agent/api.ts';
 import { AgentClient } from '../../src/agent/client.ts';
 import { ShuntError } from '../../src/errors.ts';
@@ -96,6 +96,11 @@ export class CniBed implements AsyncDisposable {
     this.#agent = null;
   }
 
+  /** The cgroup that the agent attaches to, as cgroup_parent of a runtime. */
+  get cgroupName(): string {
+    return `/${basename(this.#cgroup.path)}`;
+  }
+
   log(): string {
     return readFileSync(join(this.folder, 'agent.log'), 'utf8');
   }
@@ -108,7 +113,7 @@ export class CniBed implements AsyncDisposable {
 
   /** Writes the pod's manifest as its source would have it before the sandbox: no namespace, no address. */
   write(
-    { name, uid }: BedPod,
+    { name, uid }: Pick<BedPod, 'name' | 'uid'>,
     options: { meshed?: boolean; annotations?: Record<string, string> } = {},
   ): void {
     const { meshed = true, annotations = {} } = options;
