@@ -170,7 +170,7 @@ export const ERRORS = {
   },
   SHUNT_E_LISTENER_TAKE: {
     what: "the sidecar's listening socket cannot be duplicated",
-    fix: 'give the agent CAP_SYS_PTRACE and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',
+    fix: 'give the agent CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',
   },
   SHUNT_E_POLICY: {
     what: 'the redirect policy is not valid',

@@ -42,6 +42,7 @@ export const USES = {
   bench: ['build', 'data plane'],
   'test:chart': ['build', 'sidecar'],
   image: ['build', 'image'],
+  'test:image': ['build', 'image', 'container', 'data plane', 'sidecar'],
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   demo: ['build', 'data plane', 'sidecar', 'test'],

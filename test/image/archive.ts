@@ -1,10 +1,8 @@
 /** The OCI archive that `npm run image` makes, unpacked as a container runtime would. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-
-const FOLDER = join(import.meta.dirname, '../../dist/image');
 
 const Descriptor = v.object({ digest: v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/)) });
 const Index = v.object({ manifests: v.tuple([Descriptor]) });
@@ -20,11 +18,9 @@ export interface UnpackedImage {
   entrypoint: string[];
 }
 
-/** Path of the archive, or null before `npm run image`. */
+/** Path of the archive, as `npm run test:image` gives it; null in other runs. */
 export function imageArchive(): string | null {
-  if (!existsSync(FOLDER)) return null;
-  const name = readdirSync(FOLDER).find((file) => /^shunt-.*\.tar$/.test(file));
-  return name === undefined ? null : join(FOLDER, name);
+  return process.env.SHUNT_TEST_IMAGE ?? null;
 }
 
 /** @param folder made anew; its layers hold no whiteouts, since no stage removes anything */

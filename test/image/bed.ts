@@ -32,7 +32,7 @@ export class ImageBed implements Disposable {
   /** @throws Error without an image */
   constructor(label: string) {
     const archive = imageArchive();
-    if (archive === null) throw new Error('there is no dist/image: npm run image');
+    if (archive === null) throw new Error('SHUNT_TEST_IMAGE names no image: npm run test:image');
     this.prefix = `shunt-im${label}${process.pid}`;
     this.folder = mkdtempSync(join(tmpdir(), 'shunt-image-'));
     this.bpffs = join('/sys/fs/bpf', this.prefix);

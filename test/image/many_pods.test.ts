@@ -50,7 +50,7 @@ function memoryOf(pid: number): { residentKb: number; anonymousKb: number } {
   return { residentKb: field('VmRSS'), anonymousKb: field('RssAnon') };
 }
 
-const skip = imageArchive() === null && 'there is no image: npm run test:image makes it';
+const skip = imageArchive() === null && 'npm run test:image makes the image, and runs this';
 describe(`the image with ${PODS} pods`, { skip, timeout: 400_000 }, () => {
   const stack = new AsyncDisposableStack();
   let bed: ImageBed;

@@ -43,7 +43,7 @@ function unlessEnded(error: unknown): null {
   throw error;
 }
 
-const skip = imageArchive() === null && 'there is no image: npm run test:image makes it';
+const skip = imageArchive() === null && 'npm run test:image makes the image, and runs this';
 describe('the image, with the capabilities of the manifest alone', { skip, timeout: 300_000 }, () => {
   const stack = new AsyncDisposableStack();
   let lab: Lab;
