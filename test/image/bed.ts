@@ -49,7 +49,7 @@ export class ImageBed implements Disposable {
     return podSpec({
       mode,
       ...values,
-      host: { run: this.#socketFolder },
+      host: { run: this.#socketFolder, bpffs: this.bpffs },
       cni: { confDir: join(this.folder, 'net.d'), binDir: join(this.folder, 'bin') },
       metrics: { port: 15_990 },
     });
@@ -61,8 +61,7 @@ export class ImageBed implements Disposable {
     const kept = [command];
     for (let i = 0; i < words.length; i += 2) {
       const [option = '', value = ''] = words.slice(i, i + 2);
-      if (option === '--bpffs') kept.push(option, this.bpffs);
-      else if (!SOURCE_OPTIONS.includes(option) && this.#options.has(option)) kept.push(option, value);
+      if (!SOURCE_OPTIONS.includes(option) && this.#options.has(option)) kept.push(option, value);
     }
     return [...kept, '--pods', place.manifests, '--cgroup', place.cgroup, ...more];
   }
@@ -99,8 +98,7 @@ export class ImageBed implements Disposable {
     const pod = this.pod('cleanup', {});
     let output = '';
     for (const container of pod.initContainers.filter(({ name }) => name === 'cleanup')) {
-      const args = container.args.map((word) => (word === '/sys/fs/bpf' ? this.bpffs : word));
-      const result = Container.run({ ...this.#named(), image: this.image, pod, container, args });
+      const result = Container.run({ ...this.#named(), image: this.image, pod, container });
       output += result.output;
       if (result.code !== 0) throw new Error(`${container.name}: ${result.output}`);
     }

@@ -17,6 +17,7 @@ const Probe = v.object({
 const ContainerSpec = v.object({
   name: v.string(),
   args: v.optional(v.array(v.string()), []),
+  env: v.array(v.object({ name: v.string(), value: v.optional(v.string()) })),
   startupProbe: v.optional(Probe),
   livenessProbe: v.optional(Probe),
   readinessProbe: v.optional(Probe),
@@ -189,7 +190,7 @@ function config(options: ContainerOptions): object {
       terminal: false,
       user: { uid: securityContext.runAsUser, gid: 0 },
       args: options.argv ?? [...image.entrypoint, ...args],
-      env: image.env,
+      env: [...image.env, ...container.env.map(({ name, value = 'node' }) => `${name}=${value}`)],
       cwd: '/',
       capabilities: { bounding: kept, effective: kept, permitted: kept },
       noNewPrivileges: !securityContext.allowPrivilegeEscalation,
