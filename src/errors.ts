@@ -178,7 +178,7 @@ export const ERRORS = {
   },
   SHUNT_E_LISTENER_TAKE: {
     what: "the sidecar's listening socket cannot be duplicated",
-    fix: 'give the agent CAP_SYS_PTRACE and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',
+    fix: 'give the agent CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and the host PID namespace (Linux 5.6 or newer), or restart the sidecar',
   },
   SHUNT_E_PASSTHROUGH_ADDRESS: {
     what: "::6 cannot be put on the pod's lo, from which its sidecar reaches the application over IPv6",

@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { at, CACHE } from '../place.mjs';
 import { SetupError } from '../setup/progress.mjs';
 import { tellFailure } from '../setup.mjs';
@@ -37,7 +38,11 @@ const STORAGE = [
 const NEEDED = ['buildah', 'mmdebstrap'];
 const STEP_MS = 240_000;
 
-function main() {
+/**
+ * @returns {string} path of the OCI archive
+ * @throws {SetupError}
+ */
+export function buildImage() {
   const { version } = JSON.parse(readFileSync(at('package.json'), 'utf8'));
   for (const tool of NEEDED) {
     if (spawnSync(tool, ['--version']).error) {
@@ -63,6 +68,7 @@ function main() {
     buildah('push', [name, `oci-archive:${archive}:${name}`]);
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(0);
     say(`dist/image/${basename(archive)}: ${megabytes(statSync(archive).size)} compressed, in ${seconds} s`);
+    return archive;
   } finally {
     for (const left of ['storage', 'run', 'context'])
       rmSync(join(FOLDER, left), { recursive: true, force: true });
@@ -136,8 +142,10 @@ function say(line) {
   process.stdout.write(`image    ${line}\n`);
 }
 
-try {
-  main();
-} catch (error) {
-  tellFailure(error);
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  try {
+    buildImage();
+  } catch (error) {
+    tellFailure(error);
+  }
 }

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -64,8 +65,7 @@ export function makeRootfs(out) {
 /** Its C++ sources and the builds for other libraries of C stay behind. */
 function copyKoffi(home) {
   const packages = join(home, 'node_modules');
-  const isCode = (path) =>
-    !/\/(doc|vendor|src)(\/|$)|CHANGELOG|README|cnoke/.test(path.slice(at('node_modules/koffi').length));
+  const isCode = (path) => statSync(path).isDirectory() || /\.(c?js|json)$|LICENSE/.test(path);
   cpSync(at('node_modules/koffi'), join(packages, 'koffi'), { recursive: true, filter: isCode });
   const builds = join('@koromix', `koffi-linux-${process.arch}`);
   const filter = (path) => !/\/musl_/.test(path);

@@ -92,7 +92,7 @@ test('cleanup takes the plugin out before the pins, and then looks', () => {
   const words = daemonSet({ mode: 'cleanup' }).spec.initContainers.map(({ args }) =>
     args.slice(0, 2).join(' '),
   );
-  assert.deepEqual(words, ['cni uninstall', 'cleanup --bpffs', 'cleanup --verify']);
+  assert.deepEqual(words, ['cni uninstall', 'cleanup', 'cleanup --verify']);
   assert.deepEqual(kinds({ mode: 'cleanup' }), kinds(), 'the same release');
 });
 

@@ -8,6 +8,18 @@ httpGet:
   {{- end }}
 {{- end -}}
 
+{{- /* The same for every command: `kubectl exec ... -- shunt status` finds the agent and the pins. */ -}}
+{{- define "shunt.env" -}}
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+- name: SHUNT_SOCKET
+  value: {{ .Values.host.run }}/agent.sock
+- name: SHUNT_BPFFS
+  value: {{ .Values.host.bpffs }}
+{{- end -}}
+
 {{- /* Every path of the node stands at the same path inside, but those that the plugin and the meshes know otherwise. */ -}}
 {{- define "shunt.mounts" -}}
 - name: scratch
@@ -27,7 +39,7 @@ httpGet:
   mountPath: /run/netns
   mountPropagation: HostToContainer
 - name: run
-  mountPath: /run/shunt
+  mountPath: {{ .Values.host.run }}
 {{- if .Values.cni.enabled }}
 - name: cni-conf
   mountPath: /etc/cni/net.d

@@ -1,5 +1,6 @@
 /** Bit numbers of include/uapi/linux/capability.h. */
 export const CAPABILITIES = {
+  DAC_READ_SEARCH: 2,
   NET_ADMIN: 12,
   SYS_PTRACE: 19,
   SYS_ADMIN: 21,

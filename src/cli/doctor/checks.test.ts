@@ -21,7 +21,7 @@ const GOOD: Facts = {
   cgroup2: ['/sys/fs/cgroup/unified'],
   kubepods: '/sys/fs/cgroup/unified/kubepods',
   bpffs: '/sys/fs/bpf',
-  capabilities: new Set(['BPF', 'NET_ADMIN', 'PERFMON', 'SYS_ADMIN', 'SYS_PTRACE']),
+  capabilities: new Set(['BPF', 'NET_ADMIN', 'PERFMON', 'SYS_ADMIN', 'SYS_PTRACE', 'DAC_READ_SEARCH']),
   jit: '1',
   libbpf: { version: 'v1.1' },
   tier: tierState(3, null),

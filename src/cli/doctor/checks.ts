@@ -29,6 +29,12 @@ const CAPABILITY_USES: readonly {
     use: 'capture sidecars that listened before their pod was enrolled',
     level: 'warn',
   },
+  {
+    capability: 'DAC_READ_SEARCH',
+    covers: [],
+    use: 'list the sockets of those sidecars, which run as another user',
+    level: 'warn',
+  },
 ];
 
 /** Every prerequisite, in the order in which to repair them. */
