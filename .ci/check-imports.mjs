@@ -120,7 +120,8 @@ function brokenRule(layer, isTest, file, { specifier, typeOnly, names }) {
   if (isTest && layer.name !== 'libbpf-ts' && FOR_TESTS.includes(wanted.name)) return undefined;
   if (layer.name === 'libbpf-ts') return 'libbpf-ts imports nothing of ours';
   if (wanted.name === 'libbpf-ts') return 'only src/datapath/ebpf imports libbpf-ts';
-  if (wanted.name === 'lab') return 'only src/cli/demo, src/cli/bench, tests and benchmarks import the test bed (src/lab)';
+  if (wanted.name === 'lab')
+    return 'only src/cli/demo, src/cli/bench, tests and benchmarks import the test bed (src/lab)';
   return `${layer.name} may import ${layer.may.join(', ') || 'nothing of ours'}, not ${wanted.name}`;
 }
 

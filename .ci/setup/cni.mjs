@@ -25,7 +25,7 @@ const LIMIT_BYTES = 100_000;
 /** native/cni -> dist/shunt-cni: the CNI plugin, static and without a C library. */
 export const cniStep = {
   name: 'CNI plugin',
-  purposes: ['build', 'demo', 'test', 'test:cni', 'test:matrix'],
+  purposes: ['build', 'demo', 'test', 'test:cni', 'test:matrix', 'image', 'test:image'],
   inputs: () => hash(filesUnder(FOLDER, isC), [FLAGS, compiler()]),
   async run(progress) {
     const program = at('dist', 'shunt-cni');

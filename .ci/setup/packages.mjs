@@ -46,7 +46,7 @@ export const USES = {
   bench: ['build', 'data plane'],
   'test:chart': ['build', 'sidecar'],
   image: ['build', 'image'],
-  'test:image': ['build', 'image', 'container', 'data plane', 'sidecar'],
+  'test:image': ['build', 'image', 'containers', 'data plane', 'sidecar'],
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   'test:cni': ['build', 'data plane', 'test', 'containers'],

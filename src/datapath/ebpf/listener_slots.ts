@@ -4,8 +4,8 @@
  */
 import { BpfError, type BpfMap, type SkStorageMap, type SockMap } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
-import { listeningSockets } from '../../pod/socket_table.ts';
 import { dupListeners, type HeldListener } from '../../pod/listeners.ts';
+import { listeningSockets } from '../../pod/socket_table.ts';
 import { socketCookie } from '../../pod/syscall.ts';
 import type { Workload } from '../../pod/workload.ts';
 import type { ListenerKey, ListenerRole, ListeningAt, TargetKey } from './gen/objects.ts';
