@@ -12,7 +12,6 @@ import type { Workload } from '../../pod/workload.ts';
 import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
 import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, MapFill } from '../interface.ts';
-import { IptablesDatapath } from '../iptables/datapath.ts';
 import { HIGHEST, limitedBy, type Tier, type TierState, tierState } from '../tier.ts';
 import { Accelerator } from './accelerator.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
@@ -23,6 +22,7 @@ import { readEvents } from './events.ts';
 import { operationError } from './failure.ts';
 import { type Counters, type Event, EventCodec } from './gen/objects.ts';
 import { Inbound } from './inbound.ts';
+import { InboundWays } from './inbound_ways.ts';
 import { ListenerSlots } from './listener_slots.ts';
 import {
   checkLayout,
@@ -60,12 +60,9 @@ export class EbpfDatapath implements Datapath {
   readonly backend = 'ebpf';
   readonly adopted: { links: number; pods: number };
   readonly tier: TierState;
-  readonly #pins: Pins;
   readonly #objects: NodeObjects;
   readonly #attachments: Attachments;
-  readonly #inbound: Inbound;
-  /** Inbound at tier 1, and what an agent at tier 1 left; null where there can be none. */
-  readonly #rules: IptablesDatapath | null;
+  readonly #inbound: InboundWays;
   readonly #policies: PolicyStore;
   readonly #listeners: ListenerSlots;
   readonly #accelerator: Accelerator;
@@ -73,21 +70,17 @@ export class EbpfDatapath implements Datapath {
   readonly #ring: RingBuffer<Event>;
 
   private constructor(parts: {
-    pins: Pins;
     objects: NodeObjects;
     attachments: Attachments;
-    inbound: Inbound;
-    rules: IptablesDatapath | null;
+    inbound: InboundWays;
     tier: TierState;
     accelerator: Accelerator;
     cookies: CookieFinder | null;
   }) {
     const { objects } = parts;
-    this.#pins = parts.pins;
     this.#objects = objects;
     this.#attachments = parts.attachments;
     this.#inbound = parts.inbound;
-    this.#rules = parts.rules;
     this.tier = parts.tier;
     this.#accelerator = parts.accelerator;
     this.#cookies = parts.cookies;
@@ -136,10 +129,15 @@ export class EbpfDatapath implements Datapath {
       agent_version: VERSION,
       cgroup_path: cgroup.path.slice(0, 255),
     });
-    const inbound = stack.use(new Inbound(loader, pins));
     const maxTier = options.maxTier ?? HIGHEST;
     const below = limitedBy(maxTier);
     const noInbound = maxTier < 2 ? below : await inboundFault(loader);
+    const inbound = stack.use(
+      new InboundWays(pins, new Inbound(loader, pins), {
+        isSteered: noInbound === null,
+        rulesDirectory: options.rulesDirectory ?? null,
+      }),
+    );
     const accelerator = stack.use(
       await Accelerator.start(objects.connect.maps.shunt_settings, loader, {
         hindrance: noInbound ?? (maxTier < 3 ? below : null),
@@ -147,16 +145,10 @@ export class EbpfDatapath implements Datapath {
         wanted: options.acceleration,
       }),
     );
-    const tier =
-      noInbound !== null
-        ? tierState(1, noInbound)
-        : accelerator.fault !== null
-          ? tierState(2, accelerator.fault)
-          : tierState(3, null);
-    const { rulesDirectory = null } = options;
-    const rules = rulesDirectory === null ? null : new IptablesDatapath(rulesDirectory, 'inbound');
+    const limit = noInbound ?? accelerator.fault;
+    const tier = tierState(noInbound !== null ? 1 : limit !== null ? 2 : 3, limit);
     const datapath = new EbpfDatapath({
-      ...{ pins, objects, attachments, inbound, rules, tier, accelerator, cookies },
+      ...{ objects, attachments, inbound, tier, accelerator, cookies },
     });
     stack.move();
     return datapath;
@@ -176,7 +168,7 @@ export class EbpfDatapath implements Datapath {
       this.#settlePassthrough(workload);
       this.#writeAddresses(workload);
       this.#listeners.capture(workload);
-      await this.#attachInbound(workload);
+      await this.#inbound.attach(workload);
       // The switch: from here on the pod's connections are decided.
       maps.shunt_pods.set(cookie, value);
       // A listener that bound before the switch and listened after the first look.
@@ -204,7 +196,7 @@ export class EbpfDatapath implements Datapath {
     else if (policy !== null && !samePod(held, podValue(workload, policy))) {
       found.push('its entry in the pods map differs');
     }
-    found.push(...(await this.#inboundDrift(workload)));
+    found.push(...(await this.#inbound.drift(workload)));
     if (this.#addressKeys(workload).some((key) => !this.#objects.connect.maps.shunt_addrs.has(key))) {
       found.push('an address is missing');
     }
@@ -242,8 +234,7 @@ export class EbpfDatapath implements Datapath {
 
   /** True when the pod's network namespace is gone: its inbound attachment lost its target. */
   isGone(cookie: bigint): boolean {
-    if (this.#rules?.isGone(cookie) === true) return true;
-    return this.#pins.podCookies().includes(cookie) && !this.#inbound.isPinned(cookie);
+    return this.#inbound.isGone(cookie);
   }
 
   /** Captures listeners now, for a pod whose inbound was refused for want of one. */
@@ -256,7 +247,7 @@ export class EbpfDatapath implements Datapath {
     return [...this.#objects.connect.maps.shunt_pods].map(([cookie, pod]) => ({
       cookie,
       ...podAddresses(pod),
-      inbound: this.#hasInbound(cookie),
+      inbound: this.#inbound.holds(cookie),
       listeners: this.#listeners.count(cookie),
       acceleration: podAcceleration(pod),
       counters: readCounters(counters, cookie),
@@ -322,38 +313,12 @@ export class EbpfDatapath implements Datapath {
     this.#objects[Symbol.dispose]();
   }
 
-  async #attachInbound(workload: Workload): Promise<void> {
-    const { netns } = workload;
-    if (this.tier.tier > 1) {
-      await this.#inbound.attach(netns);
-      await this.#rules?.withdraw(netns.cookie);
-      return;
-    }
-    if (this.#rules === null) {
-      const detail = 'inbound rules: another agent holds the run directory';
-      throw new ShuntError('SHUNT_E_BACKEND_UNAVAILABLE', detail, { target: netns.path });
-    }
-    await this.#rules.enroll(workload);
-    // Steering is asked before the rules; what an agent at a higher tier left would go on by old programs.
-    this.#inbound.remove(netns.cookie);
-  }
-
-  #hasInbound(cookie: bigint): boolean {
-    return this.tier.tier > 1 ? this.#inbound.isPinned(cookie) : (this.#rules?.isEnrolled(cookie) ?? false);
-  }
-
-  async #inboundDrift(workload: Workload): Promise<string[]> {
-    if (this.tier.tier === 1) return (await this.#rules?.drift(workload)) ?? [];
-    return this.#inbound.isPinned(workload.netns.cookie) ? [] : ['inbound steering is not attached'];
-  }
-
   async #remove(cookie: bigint): Promise<void> {
     const maps = this.#objects.connect.maps;
     // The switch first: nothing may decide on rules that are being taken away.
     maps.shunt_pods.delete(cookie);
     const inode = this.#inbound.netnsInode(cookie);
-    this.#inbound.remove(cookie);
-    await this.#rules?.withdraw(cookie);
+    await this.#inbound.remove(cookie);
     if (inode !== null) takePassthroughFrom(inode);
     this.#listeners.release(cookie);
     const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
@@ -365,8 +330,7 @@ export class EbpfDatapath implements Datapath {
   async #sweep(): Promise<string[]> {
     const { connect, sockops } = this.#objects;
     const seen = new Set([
-      ...this.#pins.podCookies(),
-      ...(this.#rules?.pods() ?? []).map((pod) => pod.cookie),
+      ...this.#inbound.cookies(),
       ...connect.maps.shunt_counters.keys(),
       ...[...connect.maps.shunt_addrs].map(([, owner]) => owner),
       ...[...sockops.maps.shunt_listeners.keys()].map((key) => key.netns),
