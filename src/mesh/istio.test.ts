@@ -132,15 +132,11 @@ const REDIRECTED: [name: string, base: RedirectPolicy, differences: Sections][] 
 ];
 
 const NOTED: Record<string, string[]> = {
-  'cni-dns-capture': ['env ISTIO_META_DNS_CAPTURE'],
   'cni-interfaces': ['traffic.sidecar.istio.io/excludeInterfaces', 'istio.io/reroute-virtual-interfaces'],
   'init-dns-and-groups': [
     'argument -c of istio-init',
     'argument -k of istio-init',
-    'env ISTIO_META_DNS_CAPTURE',
     'env INVALID_DROP',
-    'env ISTIO_OUTBOUND_OWNER_GROUPS',
-    'env ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE',
     'env ISTIO_META_DNS_CAPTURE',
   ],
   'shunt-annotations': ['shunt.dev/redirect', 'shunt.dev/acceleration'],

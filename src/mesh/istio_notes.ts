@@ -10,8 +10,6 @@ interface Setting {
   annotation?: string;
   /** Of istio-proxy in CNI mode, of istio-init in init mode. */
   env?: string;
-  /** Environment that only istio-init reads. */
-  initOnly?: boolean;
   option?: IptablesOption;
   /** Whether this value asks for anything. */
   asks(value: string): boolean;
@@ -20,8 +18,8 @@ interface Setting {
 
 const given = (value: string) => value.trim() !== '';
 const switchedOn = (value: string) => parseGoBool(value) === true;
-const INTERFACES =
-  'is followed by the iptables backend alone: to eBPF, connections of these interfaces are like all others';
+const BY_ITSELF = 'is followed by the iptables backend alone, which such a pod gets by itself';
+const INTERFACES = `${BY_ITSELF}: eBPF sees no interfaces`;
 const UNREADABLE = 'is neither true nor false; Istio takes it for false';
 
 const IPTABLES_ALONE: readonly Setting[] = [
@@ -39,26 +37,9 @@ const IPTABLES_ALONE: readonly Setting[] = [
   },
   { annotation: 'traffic.sidecar.istio.io/kubevirtInterfaces', asks: given, message: INTERFACES },
   {
-    env: 'ISTIO_META_DNS_CAPTURE',
-    asks: switchedOn,
-    message: 'is followed by the iptables backend alone: with eBPF, DNS goes where it is sent',
-  },
-  {
     env: 'INVALID_DROP',
     asks: switchedOn,
-    message: 'is followed by the iptables backend alone: eBPF drops no invalid packets',
-  },
-  {
-    env: 'ISTIO_OUTBOUND_OWNER_GROUPS',
-    initOnly: true,
-    asks: (value) => given(value) && value !== '*',
-    message: 'is followed by the iptables backend alone: eBPF captures all groups',
-  },
-  {
-    env: 'ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE',
-    initOnly: true,
-    asks: given,
-    message: 'is followed by the iptables backend alone: eBPF captures these groups like all others',
+    message: `${BY_ITSELF}: eBPF drops no invalid packets`,
   },
   ...['ISTIO_META_DNS_CAPTURE', 'INVALID_DROP', 'ISTIO_DUAL_STACK', 'CAPTURE_ALL_DNS'].map((env) => ({
     env,
@@ -82,13 +63,12 @@ export function istioNotes(
   const options = init === null ? null : parseIptablesArgs(init.args);
   const env = environment(proxy, init);
   const notes = IPTABLES_ALONE.flatMap((setting) => {
-    const { annotation, option, initOnly } = setting;
+    const { annotation, option } = setting;
     const argument = option === undefined ? undefined : options?.get(option);
     const candidates = [
       argument && { annotation: `argument ${argument.flag} of istio-init`, value: argument.value },
       annotation && { annotation, value: pod.metadata.annotations[annotation] },
-      setting.env &&
-        (init !== null || initOnly !== true) && { annotation: `env ${setting.env}`, value: env[setting.env] },
+      setting.env && { annotation: `env ${setting.env}`, value: env[setting.env] },
     ];
     const found = candidates.find(
       (candidate) => candidate && candidate.value !== undefined && setting.asks(candidate.value),

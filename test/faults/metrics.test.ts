@@ -1,7 +1,10 @@
 /** What an agent tells Prometheus and the kubelet, compared with what its pods did. */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { codec, PerCpuMap, possibleCpuCount } from 'libbpf-ts';
+import { Counter, CountersCodec } from '../../src/datapath/ebpf/gen/objects.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { FaultBed } from './bed.ts';
@@ -10,6 +13,8 @@ import { FaultBed } from './bed.ts';
 type Scrape = Map<string, number>;
 
 const CONNECTIONS = 7;
+/** As many as a large node has. */
+const PODS = 500;
 const OUTBOUND = 'shunt_connections_total{direction="outbound",verdict="redirected"}';
 const INBOUND = 'shunt_connections_total{direction="inbound",verdict="redirected"}';
 const INBOUND_REFUSED = 'shunt_connections_total{direction="inbound",verdict="refused"}';
@@ -125,6 +130,35 @@ describe('the metrics of an agent', () => {
     // The pod took no counter with it.
     assert.equal(moved.get(INBOUND), values.get(INBOUND));
     await bed.write('b.yaml', text, (seen) => seen.enrolledBy.ebpf === 2);
+  });
+
+  it("are read of 500 pods' counters in one scrape", async (t) => {
+    const timed = async (): Promise<[number, Scrape]> => {
+      const startedMs = performance.now();
+      const values = await scrape();
+      return [performance.now() - startedMs, values];
+    };
+    await scrape();
+    const [fewMs, before] = await timed();
+    using map = PerCpuMap.fromPin(join(bed.bpffs, 'shunt/maps/counters'), {
+      key: codec.u64,
+      value: CountersCodec,
+    });
+    const cpus = possibleCpuCount();
+    // Of namespaces that no pod has: the numbers of the kernel's cookies are far below.
+    const cookies = Array.from({ length: PODS }, (_, pod) => (1n << 62n) + BigInt(pod));
+    const values = Array.from({ length: Counter.COUNTER_MAX }, () => 3n);
+    map.setMany(cookies.map((cookie) => [cookie, Array.from({ length: cpus }, () => ({ values }))] as const));
+    try {
+      const [manyMs, now] = await timed();
+      for (const name of [OUTBOUND, INBOUND, 'shunt_accelerated_bytes_total']) {
+        assert.equal(now.get(name), (before.get(name) ?? 0) + 3 * cpus * PODS, name);
+      }
+      const cost = `${fewMs.toFixed(1)} ms with the counters of 2 pods, ${manyMs.toFixed(1)} ms with those of ${PODS} more`;
+      t.diagnostic(`a scrape over HTTP: ${cost}`);
+    } finally {
+      map.deleteMany(cookies);
+    }
   });
 
   it('go on where they were with the next agent, which finds nothing that bypassed', async () => {
