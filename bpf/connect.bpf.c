@@ -30,6 +30,7 @@ struct attempt {
 	struct endpoint dst;
 	struct addr saddr;
 	bool unbound; /* no source until the kernel chooses one */
+	__u32 local; /* dst is an address of the pod's */
 };
 
 /* Where to: written back by the family's own program. */
@@ -147,7 +148,11 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 		to->source = a->saddr;
 		to->bind = true;
 	} else if (addr_is_loopback(&to->addr) && !on_lo) {
-		to->source = is4 ? pod->ip4 : pod->ip6;
+		/* From each of its own addresses the pod is reached by that address. */
+		if (a->local)
+			to->source = a->dst.addr;
+		else
+			to->source = is4 ? pod->ip4 : pod->ip6;
 		to->bind = true;
 	}
 }
@@ -202,6 +207,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	facts.port = bpf_ntohs(a->dst.port);
 	facts.identity_confirmed = POLICY_VALUE(&facts, is_sidecar_cgroup(pod));
 	facts.local = POLICY_VALUE(&facts, addr_owner(a->netns, &a->dst.addr) != 0);
+	a->local = facts.local;
 	facts.daddr = a->dst.addr;
 	facts.saddr = a->saddr;
 	claims = POLICY_VALUE(&facts, policy_claims_sidecar(policy, facts.uid, facts.gid));
