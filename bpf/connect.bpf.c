@@ -30,8 +30,9 @@ struct attempt {
 	__u64 cookie;
 	struct endpoint dst;
 	struct addr saddr;
-	bool unbound; /* no source until the kernel chooses one */
-	bool unheld; /* nor bound to a port or a device, so any source may be given to it */
+	__u32 unbound; /* no source until the kernel chooses one */
+	__u32 unheld; /* nor bound to a port or a device, so any source may be given to it */
+	__u32 local; /* dst is an address of the pod's */
 };
 
 /* Where to: written back by the family's own program. */
@@ -134,7 +135,7 @@ static __always_inline __u32 loopback_for(const struct endpoint *dst)
 
 /* The address at which the verdict's port takes connections of the destination's family. */
 static __always_inline void aim(const struct attempt *a, const struct pod *pod,
-				const struct policy *policy, enum verdict verdict, bool claims_sidecar,
+				const struct policy *policy, enum verdict verdict, __u32 again,
 				struct target *to)
 {
 	__u32 dst = addr_class(&a->dst.addr);
@@ -143,8 +144,6 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 	bool on_lo = (dst & (ADDR_LOOPBACK | ADDR_PASSTHROUGH | ADDR_ANY)) ||
 		     !(pod->flags & (is4 ? POD_HAS_IP4 : POD_HAS_IP6));
 	struct target_key key = { .netns = a->netns, .family = is4 ? AF_INET : AF_INET6 };
-	/* Owner rules know the sidecar by its ids, and some meshes take an application's calls to its own pod. */
-	bool again = claims_sidecar || has(policy, POLICY_LOOPBACK_INCLUDED);
 	struct listening_at *at = 0;
 
 	if (is4)
@@ -182,7 +181,11 @@ static __always_inline void aim(const struct attempt *a, const struct pod *pod,
 		to->source = a->saddr;
 		to->bind = true;
 	} else if (addr_is_loopback(&to->addr) && !on_lo) {
-		to->source = is4 ? pod->ip4 : pod->ip6;
+		/* From each of its own addresses the pod is reached by that address. */
+		if (a->local)
+			to->source = a->dst.addr;
+		else
+			to->source = is4 ? pod->ip4 : pod->ip6;
 		to->bind = true;
 	}
 }
@@ -203,7 +206,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	const struct policy *policy;
 	enum verdict decided;
 	__u32 dst, src;
-	__u32 sidecar, claims;
+	__u32 sidecar, claims, again;
 	__u64 ids;
 
 	if (!pod)
@@ -223,8 +226,6 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		forget_earlier(sk);
 		return ALLOW;
 	}
-	a->unbound = src & ADDR_ANY;
-	a->unheld &= a->unbound;
 	/* The kernel's own choices, which come after this hook and before the rules. */
 	if ((dst & ADDR_ANY) && (dst & ADDR_IP4) && !(src & ADDR_ANY))
 		a->dst.addr = a->saddr;
@@ -238,10 +239,15 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	facts.port = bpf_ntohs(a->dst.port);
 	facts.identity_confirmed = POLICY_VALUE(&facts, is_sidecar_cgroup(pod));
 	facts.local = POLICY_VALUE(&facts, addr_owner(a->netns, &a->dst.addr) != 0);
+	a->local = POLICY_VALUE(&facts, facts.local);
+	a->unbound = POLICY_VALUE(&facts, !!(src & ADDR_ANY));
+	a->unheld = POLICY_VALUE(&facts, a->unheld & a->unbound);
 	facts.daddr = a->dst.addr;
 	facts.saddr = a->saddr;
 	claims = POLICY_VALUE(&facts, policy_claims_sidecar(policy, facts.uid, facts.gid));
 	sidecar = claims;
+	/* Owner rules know the sidecar by its ids, and some meshes take an application's calls to its own pod. */
+	again = POLICY_VALUE(&facts, claims | has(policy, POLICY_LOOPBACK_INCLUDED));
 	if (sidecar && !facts.identity_confirmed) {
 		sidecar = false;
 		count(a->netns, COUNTER_IMPERSONATED);
@@ -272,7 +278,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		return DENY;
 	}
 
-	aim(a, pod, policy, decided, claims, to);
+	aim(a, pod, policy, decided, again, to);
 	count(a->netns, decided == VERDICT_INBOUND ? COUNTER_SELF_CALL :
 			decided == VERDICT_DNS     ? COUNTER_DNS_REDIRECTED :
 						       COUNTER_OUTBOUND_REDIRECTED);

@@ -11,6 +11,7 @@ import type { ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
 import { BY_ANNOTATION, type Locator, podName } from '../pod/locate.ts';
 import { resolveNetns } from '../pod/netns.ts';
+import { PASSTHROUGH_6, wantsPassthrough } from '../pod/passthrough_address.ts';
 import type { PodName, PodObject, Workload } from '../pod/workload.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
@@ -339,8 +340,11 @@ export class Reconciler {
     if (beside && other !== null) {
       // Both decide alike meanwhile, as beside a mesh's own rules: no connection passes between.
       await other.withdraw(cookie);
-      // With it goes ::6 from lo, where it was the one that added it.
-      await datapath.enroll({ ...workload, netns: resolveNetns(workload.netns.path) });
+      // With it went ::6 from lo, where it was the one that added it.
+      const netns = resolveNetns(workload.netns.path);
+      if (wantsPassthrough(workload) && !netns.addresses.includes(PASSTHROUGH_6)) {
+        await datapath.enroll({ ...workload, netns });
+      }
       const change = { from: other.backend, to: datapath.backend };
       this.#log.info({ event: 'pod-backend-changed', pod, ...change }, 'pod has another backend');
     }

@@ -18,7 +18,15 @@ import { resolveCgroup } from '../../src/pod/cgroup.ts';
 import { resolveNetns } from '../../src/pod/netns.ts';
 import type { Workload } from '../../src/pod/workload.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
-import { type Case, EXCLUDED_HOST, identityOf, PASSTHROUGH, PORTS, type Who } from './cases.ts';
+import {
+  type Case,
+  EXCLUDED_HOST,
+  identityOf,
+  PASSTHROUGH,
+  PORTS,
+  SECOND_ADDRESS,
+  type Who,
+} from './cases.ts';
 import { type Family, type Mesh, oracleRules, policyOf } from './meshes.ts';
 import { Connector, compileProbe, type Seen, serve } from './probe.ts';
 
@@ -194,6 +202,7 @@ export class Bed implements AsyncDisposable {
     const { outbound, outboundHost, inbound } = this.mesh;
     const ports = any(PORTS.app, PORTS.inExcluded, PORTS.outExcluded, PORTS.tunnel, PORTS.health);
     for (const contender of CONTENDERS) {
+      await addSecondInterface(this.pod(contender));
       const netns = this.pod(contender).path;
       this.#connectors.set(
         contender,
@@ -291,6 +300,16 @@ export class Bed implements AsyncDisposable {
       acceleration: 'off',
     };
   }
+}
+
+/** An interface of its own, so that no address of it is chosen for what leaves by eth0. */
+async function addSecondInterface(pod: Netns): Promise<void> {
+  const inside = (...args: string[]) => run(within(pod, ['ip', ...args]));
+  await inside('link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'far1');
+  await inside('link', 'set', 'far1', 'up');
+  await inside('link', 'set', 'eth1', 'up');
+  await inside('address', 'add', `${SECOND_ADDRESS[4]}/24`, 'dev', 'eth1');
+  if (pod.ip6 !== null) await inside('address', 'add', `${SECOND_ADDRESS[6]}/64`, 'dev', 'eth1', 'nodad');
 }
 
 function podOf(contender: Contender): Pod {

@@ -12,6 +12,8 @@ export const PORTS = {
 };
 /** Of the outside host, and within the block that the pods exclude. */
 export const EXCLUDED_HOST = { 4: '192.0.2.130', 6: '2001:db8:2::8002' };
+/** Of a second interface of every pod. */
+export const SECOND_ADDRESS = { 4: '198.51.100.7', 6: 'fd99::7' };
 export const PASSTHROUGH = { 4: '127.0.0.6', 6: '::6' };
 /** Where Istio's validation connects to. */
 const VALIDATION_PORT = 15002;
@@ -97,6 +99,7 @@ function destinations({ outbound, inbound }: Mesh, family: Family, { pod, outsid
     { to: 'own pod, in-excluded port', host: pod, port: PORTS.inExcluded },
     { to: 'own pod, 15008', host: pod, port: PORTS.tunnel },
     { to: 'own pod, inbound port', host: pod, port: inbound },
+    { to: 'own pod, second interface', host: SECOND_ADDRESS[family], port: PORTS.app },
   ];
   if (family === 6) return places;
   return [
