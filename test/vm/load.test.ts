@@ -3,10 +3,12 @@
  * rejected program shows the verifier's last lines.
  */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempDisposableSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { BpfError, openObject } from 'libbpf-ts';
+import { BpfError, Btf, openObject } from 'libbpf-ts';
 
 const OBJECTS = join(import.meta.dirname, '..', '..', 'dist', 'bpf');
 const LOG_LINES = 12;
@@ -36,6 +38,20 @@ async function load(file: string, program: string): Promise<void> {
     assert.fail(`${error.message}\n${log}`);
   }
 }
+
+for (const object of readdirSync(OBJECTS).filter((name) => name.endsWith('.bpf.o')))
+  test(`${object}: no section of its BTF is empty, which 5.10 would refuse`, () => {
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'shunt-btf-'));
+    const section = join(folder.path, 'btf');
+    execFileSync('llvm-objcopy', ['--dump-section', `.BTF=${section}`, join(OBJECTS, object), '/dev/null']);
+    const empty = Btf.parse(readFileSync(section)).types.filter(
+      (type) => type.kind === 'datasec' && type.vars.length === 0,
+    );
+    assert.deepEqual(
+      empty.map(({ name }) => name),
+      [],
+    );
+  });
 
 /** The forms of one program; an agent takes the first that loads. */
 const FORMS = ['sockops.bpf.o', 'sockops_btf.bpf.o', 'sockops_role.bpf.o'];
