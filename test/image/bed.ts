@@ -49,7 +49,7 @@ export class ImageBed implements Disposable {
     return podSpec({
       mode,
       ...values,
-      host: { run: this.#socketFolder, bpffs: this.bpffs },
+      host: { run: this.#socketFolder },
       cni: { confDir: join(this.folder, 'net.d'), binDir: join(this.folder, 'bin') },
       metrics: { port: 15_990 },
     });
@@ -63,7 +63,7 @@ export class ImageBed implements Disposable {
       const [option = '', value = ''] = words.slice(i, i + 2);
       if (!SOURCE_OPTIONS.includes(option) && this.#options.has(option)) kept.push(option, value);
     }
-    return [...kept, '--pods', place.manifests, '--cgroup', place.cgroup, ...more];
+    return [...kept, '--pods', place.manifests, '--cgroup', place.cgroup, '--bpffs', this.bpffs, ...more];
   }
 
   async startAgent(
@@ -98,7 +98,9 @@ export class ImageBed implements Disposable {
     const pod = this.pod('cleanup', {});
     let output = '';
     for (const container of pod.initContainers.filter(({ name }) => name === 'cleanup')) {
-      const result = Container.run({ ...this.#named(), image: this.image, pod, container });
+      // The machine's own pins are not ours to remove.
+      const args = [...container.args, '--bpffs', this.bpffs];
+      const result = Container.run({ ...this.#named(), image: this.image, pod, container, args });
       output += result.output;
       if (result.code !== 0) throw new Error(`${container.name}: ${result.output}`);
     }
