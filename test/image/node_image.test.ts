@@ -131,7 +131,7 @@ describe('the image, with the capabilities of the manifest alone', { skip, timeo
 
   /** What goes wrong without each of them, so that none is in the list for nothing. */
   const LACKING = [
-    { without: ['SYS_ADMIN'], error: /entering a network namespace is not permitted/ },
+    { without: ['SYS_ADMIN'], error: /SHUNT_E_NOT_ROOT/ },
     { without: ['SYS_PTRACE'], error: /cannot list its open files/ },
     { without: ['DAC_READ_SEARCH'], error: /cannot list its open files/ },
     { without: ['NET_ADMIN'], more: ['--backend', 'iptables'], error: /SHUNT_E_IPTABLES/ },
