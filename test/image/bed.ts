@@ -37,6 +37,7 @@ export class ImageBed implements Disposable {
     this.folder = mkdtempSync(join(tmpdir(), 'shunt-image-'));
     this.bpffs = join('/sys/fs/bpf', this.prefix);
     mkdirSync(this.bpffs);
+    mkdirSync(this.netDir);
     this.#socketFolder = join(this.folder, 'run');
     this.client = new AgentClient(join(this.#socketFolder, 'agent.sock'), { timeoutMs: 30_000 });
     this.image = unpack(archive, join(this.folder, 'image'));
@@ -50,9 +51,19 @@ export class ImageBed implements Disposable {
       mode,
       ...values,
       host: { run: this.#socketFolder },
-      cni: { confDir: join(this.folder, 'net.d'), binDir: join(this.folder, 'bin') },
+      cni: { confDir: this.netDir, binDir: join(this.folder, 'bin') },
       metrics: { port: 15_990 },
     });
+  }
+
+  /** The image's agent keeps the plugin in the node's chain. */
+  get knowsCni(): boolean {
+    return this.#options.has('--cni-net-dir');
+  }
+
+  /** Stands for the node's /etc/cni/net.d. */
+  get netDir(): string {
+    return join(this.folder, 'net.d');
   }
 
   /** Arguments of the manifest, for pods of a folder. */
@@ -97,7 +108,9 @@ export class ImageBed implements Disposable {
   cleanUp(): string {
     const pod = this.pod('cleanup', {});
     let output = '';
-    for (const container of pod.initContainers.filter(({ name }) => name === 'cleanup')) {
+    // `verify` looks at the whole machine, where others may use Shunt as well.
+    const names = this.knowsCni ? ['cni-uninstall', 'cleanup'] : ['cleanup'];
+    for (const container of pod.initContainers.filter(({ name }) => names.includes(name))) {
       // The machine's own pins are not ours to remove.
       const args = [...container.args, '--bpffs', this.bpffs];
       const result = Container.run({ ...this.#named(), image: this.image, pod, container, args });
