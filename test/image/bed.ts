@@ -37,6 +37,7 @@ export class ImageBed implements Disposable {
     this.folder = mkdtempSync(join(tmpdir(), 'shunt-image-'));
     this.bpffs = join('/sys/fs/bpf', this.prefix);
     mkdirSync(this.bpffs);
+    mkdirSync(this.netDir);
     this.#socketFolder = join(this.folder, 'run');
     this.client = new AgentClient(join(this.#socketFolder, 'agent.sock'), { timeoutMs: 30_000 });
     this.image = unpack(archive, join(this.folder, 'image'));
@@ -49,10 +50,20 @@ export class ImageBed implements Disposable {
     return podSpec({
       mode,
       ...values,
-      host: { run: this.#socketFolder, bpffs: this.bpffs },
-      cni: { confDir: join(this.folder, 'net.d'), binDir: join(this.folder, 'bin') },
+      host: { run: this.#socketFolder },
+      cni: { confDir: this.netDir, binDir: join(this.folder, 'bin') },
       metrics: { port: 15_990 },
     });
+  }
+
+  /** The image's agent keeps the plugin in the node's chain. */
+  get knowsCni(): boolean {
+    return this.#options.has('--cni-net-dir');
+  }
+
+  /** Stands for the node's /etc/cni/net.d. */
+  get netDir(): string {
+    return join(this.folder, 'net.d');
   }
 
   /** Arguments of the manifest, for pods of a folder. */
@@ -63,7 +74,7 @@ export class ImageBed implements Disposable {
       const [option = '', value = ''] = words.slice(i, i + 2);
       if (!SOURCE_OPTIONS.includes(option) && this.#options.has(option)) kept.push(option, value);
     }
-    return [...kept, '--pods', place.manifests, '--cgroup', place.cgroup, ...more];
+    return [...kept, '--pods', place.manifests, '--cgroup', place.cgroup, '--bpffs', this.bpffs, ...more];
   }
 
   async startAgent(
@@ -97,8 +108,12 @@ export class ImageBed implements Disposable {
   cleanUp(): string {
     const pod = this.pod('cleanup', {});
     let output = '';
-    for (const container of pod.initContainers.filter(({ name }) => name === 'cleanup')) {
-      const result = Container.run({ ...this.#named(), image: this.image, pod, container });
+    // `verify` looks at the whole machine, where others may use Shunt as well.
+    const names = this.knowsCni ? ['cni-uninstall', 'cleanup'] : ['cleanup'];
+    for (const container of pod.initContainers.filter(({ name }) => names.includes(name))) {
+      // The machine's own pins are not ours to remove.
+      const args = [...container.args, '--bpffs', this.bpffs];
+      const result = Container.run({ ...this.#named(), image: this.image, pod, container, args });
       output += result.output;
       if (result.code !== 0) throw new Error(`${container.name}: ${result.output}`);
     }

@@ -3,10 +3,12 @@
  * and read-only root, and nothing else: it captures, goes, and is cleaned up after.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { CAPABILITIES } from '../../src/cli/doctor/capabilities.ts';
 import { ShuntError } from '../../src/errors.ts';
+import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
 import { Lab } from '../../src/lab/lab.ts';
@@ -31,6 +33,8 @@ async function peerOf(lab: Lab): Promise<string> {
   await using connection = await client.connect({ host: lab.pod('b').address(4), port: APP_PORT });
   return (await connection.who()).peer;
 }
+const CONFLIST = '10-node.conflist';
+const PRIMARY = { cniVersion: '1.0.0', name: 'node', plugins: [{ type: 'bridge' }] };
 const BY_SIDECAR = /^127\.0\.0\.6:/;
 
 function statusOf(pid: number, field: string): string {
@@ -54,8 +58,11 @@ describe('the image, with the capabilities of the manifest alone', { skip, timeo
     const pods = ['a', 'b'].map((name) => ({ name, capture: 'shunt' as const }));
     lab = stack.use(await Lab.open({ prefix: bed.prefix, sidecar: sidecar(), pods }));
     place = { manifests: lab.manifests, cgroup: lab.cgroup };
+    writeFileSync(join(bed.netDir, CONFLIST), JSON.stringify(PRIMARY));
   });
   after(() => stack.disposeAsync());
+
+  const chain = (): string => readFileSync(join(bed.netDir, CONFLIST), 'utf8');
 
   async function enrolled(agent: Container): Promise<void> {
     const reports = await bed.reports(agent, 2);
@@ -96,6 +103,13 @@ describe('the image, with the capabilities of the manifest alone', { skip, timeo
         assert.equal((await fetch(`http://${host}:${port}${path}`)).status, 200, path);
       }
     }
+    if (bed.knowsCni) {
+      const chained = await until(() => (chain().includes('shunt') ? chain() : undefined), {
+        what: 'the chain',
+      });
+      assert.match(chained, /"type": ?"bridge".*"type": ?"shunt-cni"/s);
+      assert.deepEqual(readdirSync(join(bed.folder, 'bin')), ['shunt-cni']);
+    }
     t.diagnostic(`agent with 2 pods: ${statusOf(pid, 'VmRSS')} kB resident`);
 
     assert.equal(await agent.stop(), 0, agent.log());
@@ -114,6 +128,7 @@ describe('the image, with the capabilities of the manifest alone', { skip, timeo
   it("is taken off the node by the cleanup manifest's container", async () => {
     bed.cleanUp();
     assert.deepEqual(readdirSync(bed.bpffs), []);
+    assert.doesNotMatch(chain(), /shunt/);
     assert.doesNotMatch(await peerOf(lab), BY_SIDECAR);
   });
 
@@ -131,7 +146,7 @@ describe('the image, with the capabilities of the manifest alone', { skip, timeo
 
   /** What goes wrong without each of them, so that none is in the list for nothing. */
   const LACKING = [
-    { without: ['SYS_ADMIN'], error: /entering a network namespace is not permitted/ },
+    { without: ['SYS_ADMIN'], error: /SHUNT_E_NOT_ROOT/ },
     { without: ['SYS_PTRACE'], error: /cannot list its open files/ },
     { without: ['DAC_READ_SEARCH'], error: /cannot list its open files/ },
     { without: ['NET_ADMIN'], more: ['--backend', 'iptables'], error: /SHUNT_E_IPTABLES/ },
