@@ -83,6 +83,7 @@ export interface NodeObjects extends Disposable {
 export class Objects {
   readonly #directory: string;
   readonly #pins: Pins;
+  readonly #capacities = new Map<string, number>();
   readonly #sizes: Sizes;
 
   /** @param directory of the compiled *.bpf.o files */
@@ -145,12 +146,19 @@ export class Objects {
     }
   }
 
+  /** A pinned map keeps its size until `shunt cleanup`, since its entries are in force: it is asked for once. */
+  #pinnedCapacity(path: string): number | undefined {
+    const capacity = this.#capacities.get(path) ?? pinnedCapacity(path);
+    if (capacity !== undefined) this.#capacities.set(path, capacity);
+    return capacity;
+  }
+
   #placeMaps(maps: Record<string, { maxEntries: number; pinPath: string | undefined }>): void {
     const wanted = capacities(this.#sizes);
     for (const [name, map] of Object.entries(maps)) {
       if (name.startsWith('.')) continue;
       const path = this.#pins.map(name);
-      const capacity = pinnedCapacity(path) ?? wanted[name];
+      const capacity = this.#pinnedCapacity(path) ?? wanted[name];
       // 0: socket storage, which lives in the sockets.
       if (capacity !== undefined && capacity > 0) map.maxEntries = capacity;
       map.pinPath = path;
@@ -158,7 +166,7 @@ export class Objects {
   }
 }
 
-/** A pinned map keeps its size until `shunt cleanup`: its entries are in force. */
+/** Looks a pinned map up, with the types of its entries, for which every program in the kernel may be asked. */
 function pinnedCapacity(path: string): number | undefined {
   if (!existsSync(path)) return undefined;
   using map = openPinnedMap(path);
