@@ -97,7 +97,8 @@ async function measureRewriting(): Promise<boolean> {
     const seen = await rewritten(join(watch.netDir, '10-a.conflist'), 60);
     process.stdout.write(
       `conflist rewritten ${seen.writes} times in 60 s, looked at ${seen.looks} times: longest without our entry ` +
-        `${seen.longestLostMs} ms, harmed ${seen.corrupted.length} times, writes of the primary lost ${seen.lostWrites}\n\n`,
+        `${seen.longestLostMs} ms, harmed ${seen.corrupted.length} times, writes of the primary lost ${seen.lostWrites}, ` +
+        `seen a moment late ${seen.stale}\n\n`,
     );
     return seen.longestLostMs < 1000 && seen.corrupted.length === 0 && seen.lostWrites === 0;
   } finally {

@@ -60,6 +60,7 @@ const Rewritten = v.object({
   looks: v.number(),
   longestLostMs: v.number(),
   corrupted: v.array(v.string()),
+  stale: v.number(),
   lostWrites: v.number(),
 });
 
