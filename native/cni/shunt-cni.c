@@ -82,6 +82,20 @@ static struct slice version_said(void)
 	return call.version.at == NULL ? slice_of(NEWEST) : call.version;
 }
 
+/* Of the catalogue in src/errors.ts, and what to do. */
+static const struct {
+	enum cni_error code;
+	const char *name, *fix;
+} reasons[] = {
+	{ INCOMPATIBLE_VERSION, "SHUNT_E_CNI_CONFIG", "have the conflist say a version that the plugin knows" },
+	{ BAD_VARIABLES, "SHUNT_E_CNI_VARIABLES", "the container runtime sets them" },
+	{ IO_FAILURE, "SHUNT_E_CNI_REQUEST", "the runtime tries again by itself" },
+	{ UNDECODABLE, "SHUNT_E_CNI_CONFIG", "correct the conflist" },
+	{ BAD_CONFIG, "SHUNT_E_CNI_CONFIG", "correct the conflist, or write the entry anew with shunt cni install" },
+	{ TRY_AGAIN, "SHUNT_E_AGENT_DOWN", "start the agent of this node; the runtime tries again by itself" },
+	{ UNAVAILABLE, "SHUNT_E_AGENT_DOWN", "start the agent of this node" },
+};
+
 /* Ends with an error of CNI; DEL ends well whatever happened, or the runtime would never be rid of the pod. */
 static _Noreturn void fail(enum cni_error code, const char *message, struct slice about)
 {
@@ -100,6 +114,15 @@ static _Noreturn void fail(enum cni_error code, const char *message, struct slic
 	put_text(message);
 	if (about.at != NULL)
 		put(about);
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		if (reasons[i].code != code)
+			continue;
+		put_text(" [");
+		put_text(reasons[i].name);
+		put_text(is_del ? "]" : "]\",\"details\":\"");
+		if (!is_del)
+			put_text(reasons[i].fix);
+	}
 	put_text(is_del ? "\n" : "\"}\n");
 	write_all(is_del ? 2 : 1, out, out_bytes);
 	leave(is_del ? 0 : 1);

@@ -29,9 +29,17 @@ export const UNFINISHED = /^\..*\.shunt-new$/;
 export function replaceFile(path: string, before: string, after: string): boolean {
   const { mode, uid, gid } = statSync(path);
   const beside = unfinished(path);
-  writeBeside(beside, after, { mode, uid, gid });
   try {
-    return exchange(beside, path, before, after);
+    writeBeside(beside, after, { mode, uid, gid });
+    // Nearly always told here, without the old version in its place for a moment.
+    if (readFileSync(path, 'utf8') !== before || !exchange(beside, path, before, after)) return false;
+    // Only now: a busy disk takes its time, and the pods that start meanwhile go without us.
+    sync(path);
+    return true;
+  } catch (error) {
+    // Taken away meanwhile: that counts.
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw error;
   } finally {
     rmSync(beside, { force: true });
   }
@@ -42,6 +50,7 @@ export function writeWhole(path: string, content: string | Uint8Array, mode: num
   const beside = unfinished(path);
   try {
     writeBeside(beside, content, { mode });
+    sync(beside);
     renameSync(beside, path);
   } finally {
     rmSync(beside, { force: true });
@@ -53,14 +62,17 @@ function unfinished(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}.shunt-new`);
 }
 
-function exchange(beside: string, path: string, before: string, after: string): boolean {
+/**
+ * Exchanges the two files, and back again when `path` did not hold `before`.
+ *
+ * @returns true when `path` now holds `after`
+ */
+export function exchange(beside: string, path: string, before: string, after: string): boolean {
   let [expected, put] = [before, after];
   for (;;) {
     try {
       exchangeFiles(beside, path);
     } catch (error) {
-      // Taken away meanwhile: that counts.
-      if (systemErrorCode(error) === 'ENOENT') return false;
       if (!['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'].includes(systemErrorCode(error) ?? '')) throw error;
       return renameOver(beside, path, before);
     }
@@ -89,7 +101,15 @@ function writeBeside(
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     fchmodSync(fd, mode & 0o777);
     if (uid !== undefined && gid !== undefined) fchownSync(fd, uid, gid);
-    // A node that loses power must not come back with an empty conflist.
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A node that loses power must not come back with an empty file. */
+function sync(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
     fsyncSync(fd);
   } finally {
     closeSync(fd);

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type ErrorCode, ShuntError } from '../errors.ts';
 import type { PluginEntry } from './conflist.ts';
-import { replaceFile } from './file_exchange.ts';
+import { exchange, replaceFile } from './file_exchange.ts';
 import { CniInstaller } from './installer.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'shunt-installer-'));
@@ -203,6 +203,18 @@ test('a file that was written since it was read is left as the other wrote it', 
     readdirSync(root).filter((name) => name.includes('shunt-new')),
     [],
   );
+});
+
+test('a version that comes between the look and the write is put back', () => {
+  const [file, beside] = [join(root, 'between'), join(root, 'between.ours')];
+  writeFileSync(file, 'newer');
+  writeFileSync(beside, 'ours');
+  const theirs = statSync(file).ino;
+  assert.equal(exchange(beside, file, 'older', 'ours'), false);
+  assert.equal(readFileSync(file, 'utf8'), 'newer');
+  assert.equal(statSync(file).ino, theirs, 'the very file, which they may have open to write on');
+  assert.equal(exchange(beside, file, 'newer', 'ours'), true);
+  assert.equal(readFileSync(file, 'utf8'), 'ours');
 });
 
 test('what a killed installer left is removed, and is no configuration meanwhile', () => {

@@ -1,6 +1,6 @@
 /** `shunt cni install|status|uninstall` and an agent that keeps the plugin in the chain. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { until } from '../../src/lab/deadline.ts';
@@ -77,7 +77,7 @@ describe('the chain', () => {
     rmSync(join(binDir, 'shunt-cni'));
     writeFileSync(file, LIST);
     await chained();
-    assert.ok(readFileSync(join(binDir, 'shunt-cni')).length > 0);
+    await until(() => existsSync(join(binDir, 'shunt-cni')) || undefined, { what: 'the plugin' });
 
     assert.equal((await cni('uninstall')).code, 0);
     assert.equal(readFileSync(file, 'utf8').includes('shunt-cni'), false);

@@ -49,7 +49,8 @@ function listening(server: Server, path: string): Promise<void> {
 
 const says = (text: string) => agent((socket) => socket.end(text));
 const GOOD = 'SHUNT-CNI 1 0 0\n';
-const errorOf = (stdout: string): { code: number; msg: string; cniVersion: string } => JSON.parse(stdout);
+const errorOf = (stdout: string): { code: number; msg: string; details: string; cniVersion: string } =>
+  JSON.parse(stdout);
 const meshed: CallEnvironment = { args: podArgs('shop', 'cart-1', 'u-1') };
 
 test('the plugin is static, without an interpreter, and under 100 KB', async () => {
@@ -130,6 +131,8 @@ test('bad input is refused with the code of the specification, and DEL ends well
     const add = await runPlugin('ADD', meshed, config);
     assert.equal(add.code, 1, what);
     assert.equal(errorOf(add.stdout).code, code, `${what}: ${add.stdout}`);
+    assert.match(errorOf(add.stdout).msg, / \[SHUNT_E_CNI_CONFIG\]$/);
+    assert.ok(errorOf(add.stdout).details.length > 0);
     const del = await runPlugin('DEL', meshed, config);
     assert.equal(del.code, 0, what);
     assert.equal(del.stdout, '', what);
@@ -168,7 +171,10 @@ test('without an agent a pod is told to try again, and those that are known not 
   for (const [args, passes] of outcomes) {
     const run = await runPlugin('ADD', { args }, config);
     if (passes) assert.deepEqual(run, { code: 0, stdout: `${PREV_RESULT}\n`, stderr: '' }, args);
-    else assert.equal(errorOf(run.stdout).code, 11, args);
+    else {
+      assert.equal(errorOf(run.stdout).code, 11, args);
+      assert.match(errorOf(run.stdout).msg, /no agent answers on .* \[SHUNT_E_AGENT_DOWN\]$/);
+    }
   }
   const run = async (verb: string) => await runPlugin(verb, meshed, config);
   assert.equal((await run('DEL')).code, 0);

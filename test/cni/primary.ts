@@ -31,10 +31,11 @@ const WAYS = [
   (text: string) => writeFileSync(file, text),
 ];
 
-const seen = { writes: 0, looks: 0, longestLostMs: 0, corrupted: [] as string[], lostWrites: 0 };
+const seen = { writes: 0, looks: 0, longestLostMs: 0, corrupted: [] as string[], stale: 0, lostWrites: 0 };
 let lostSinceMs: number | null = null;
 
-function look(serial: number): void {
+/** @param isLast right before the next write: what does not stand there by now is lost */
+function look(serial: number, isLast: boolean): void {
   seen.looks++;
   const text = readFileSync(file, 'utf8');
   let plugins: { type: string; serial?: number; pad?: string }[];
@@ -48,7 +49,7 @@ function look(serial: number): void {
   const [bridge, portmap] = plugins;
   if (own > 1 || bridge?.pad?.length !== 2_000 || portmap?.type !== 'portmap')
     seen.corrupted.push(text.slice(0, 200));
-  if (bridge?.serial !== serial) seen.lostWrites++;
+  if (bridge?.serial !== serial) seen[isLast ? 'lostWrites' : 'stale']++;
   if (own === 1) lostSinceMs = null;
   else lostSinceMs ??= performance.now();
   if (lostSinceMs !== null)
@@ -60,11 +61,11 @@ let serial = 0;
 let nextMs = performance.now();
 while (performance.now() < endMs) {
   if (performance.now() >= nextMs) {
-    if (serial > 0) look(serial);
+    if (serial > 0) look(serial, true);
     WAYS[seen.writes++ % WAYS.length]?.(textOf(++serial));
     nextMs += Number(everyMs);
   }
-  look(serial);
+  look(serial, false);
   await delay(1);
 }
 rmSync(elsewhere, { recursive: true });

@@ -103,6 +103,7 @@ export interface NodeObjects extends Disposable {
 export class Objects {
   readonly #directory: string;
   readonly #pins: Pins | null;
+  readonly #capacities = new Map<string, number>();
   readonly #sizes: Sizes;
 
   /**
@@ -197,12 +198,19 @@ export class Objects {
     }
   }
 
+  /** A pinned map keeps its size until `shunt cleanup`, since its entries are in force: it is asked for once. */
+  #pinnedCapacity(path: string): number | undefined {
+    const capacity = this.#capacities.get(path) ?? pinnedCapacity(path);
+    if (capacity !== undefined) this.#capacities.set(path, capacity);
+    return capacity;
+  }
+
   #placeMaps(maps: Record<string, { maxEntries: number; pinPath: string | undefined }>): void {
     const wanted = capacities(this.#sizes);
     for (const [name, map] of Object.entries(maps)) {
       if (name.startsWith('.') || PRIVATE.has(name)) continue;
       const path = this.#pins?.map(name);
-      const capacity = (path === undefined ? undefined : pinnedCapacity(path)) ?? wanted[name];
+      const capacity = (path === undefined ? undefined : this.#pinnedCapacity(path)) ?? wanted[name];
       // 0: socket storage, which lives in the sockets.
       if (capacity !== undefined && capacity > 0) map.maxEntries = capacity;
       if (path !== undefined) map.pinPath = path;
@@ -219,7 +227,7 @@ function isRejected(error: unknown): boolean {
   return error instanceof ShuntError && error.code === 'SHUNT_E_LOAD';
 }
 
-/** A pinned map keeps its size until `shunt cleanup`: its entries are in force. */
+/** Looks a pinned map up, with the types of its entries, for which every program in the kernel may be asked. */
 function pinnedCapacity(path: string): number | undefined {
   if (!existsSync(path)) return undefined;
   using map = openPinnedMap(path);
