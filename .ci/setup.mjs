@@ -8,6 +8,7 @@ import { codecsStep } from './setup/codecs.mjs';
 import { decideStep } from './setup/decide.mjs';
 import { envoyStep } from './setup/envoy.mjs';
 import { reclaim } from './setup/identity.mjs';
+import { kubeStep } from './setup/kube.mjs';
 import { libraryStep } from './setup/library.mjs';
 import { hold } from './setup/lock.mjs';
 import { installNodeModules } from './setup/node-modules.mjs';
@@ -28,7 +29,7 @@ import { Stamps } from './setup/stamps.mjs';
  */
 
 /** In this order: codecs come from objects, and the bundle holds the codecs. @type {Step[]} */
-const STEPS = [bpfStep, decideStep, codecsStep, libraryStep, bundleStep, envoyStep];
+const STEPS = [bpfStep, decideStep, codecsStep, libraryStep, bundleStep, envoyStep, kubeStep];
 
 /**
  * Makes a checkout on a Debian or Ubuntu machine ready for a purpose. Quick when there is nothing to do.

@@ -39,6 +39,7 @@ export const USES = {
   build: ['build'],
   bench: ['build', 'data plane'],
   vm: ['build', 'data plane', 'test', 'guest'],
+  'test:kube': ['build', 'data plane', 'test'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
   test: ['build', 'data plane', 'sidecar', 'test', 'guest'],

@@ -36,7 +36,7 @@ export function bpfObjects() {
 /** @type {import('../setup.mjs').Step} */
 export const bpfStep = {
   name: 'eBPF programs',
-  purposes: ['build', 'demo', 'test', 'bench', 'vm', 'test:matrix'],
+  purposes: ['build', 'demo', 'test', 'bench', 'vm', 'test:matrix', 'test:kube'],
   inputs: () => hash(filesUnder(at('bpf'), isC), [BPF_FLAGS, compiler()]),
   async run(progress) {
     const objects = bpfObjects();

@@ -53,7 +53,7 @@ export function meshPod(
     spec?: object;
     metadata?: object;
   },
-): StoredObject {
+): StoredObject & { spec: Record<string, unknown> } {
   const { metadata, spec } = fixtureObject('istio', 'init-ordinary');
   const { node, name = `web-${uid.slice(-4)}`, address, phase = 'Running' } = options;
   const running = { running: {} };
