@@ -196,6 +196,13 @@ export class Cluster implements AsyncDisposable {
     return v.parse(made, await this.admin.post(collection, object, this.#signal)).metadata;
   }
 
+  /** What the scheduler does. */
+  async bind(namespace: string, name: string, node: string): Promise<void> {
+    const target = { apiVersion: 'v1', kind: 'Node', name: node };
+    const binding = { apiVersion: 'v1', kind: 'Binding', metadata: { name }, target };
+    await this.admin.post(`/api/v1/namespaces/${namespace}/pods/${name}/binding`, binding, this.#signal);
+  }
+
   /** What a kubelet would report of the pod; a merge patch (RFC 7386). */
   async patchStatus(namespace: string, name: string, status: object): Promise<void> {
     using credentials = this.credentials(join(this.folder, 'admin'));

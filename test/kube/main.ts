@@ -3,7 +3,7 @@
  * daemonset/rbac.yaml.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -27,6 +27,8 @@ const SHOP = '/api/v1/namespaces/shop/pods';
 const ACCOUNT = { namespace: 'shunt-system', name: 'shunt-agent' };
 const AGENT_USER = `system:serviceaccount:${ACCOUNT.namespace}:${ACCOUNT.name}`;
 const EVENT_PODS = 500;
+/** Each has a network namespace and a process of its own: 500 take minutes to make. */
+const ENFORCED_PODS = Number(process.env.SHUNT_KUBE_PODS ?? 100);
 const CLI = [
   process.execPath,
   '--conditions=source',
@@ -35,6 +37,32 @@ const CLI = [
 
 const percentile = (sorted: readonly number[], part: number) =>
   sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN;
+
+function table(title: string, rows: Record<string, number[]>): void {
+  const line = (label: string, cells: string[]) =>
+    process.stdout.write(`${label.padEnd(50)}${cells.map((cell) => cell.padStart(9)).join('')}\n`);
+  line(title, ['P50', 'P99', 'MAX']);
+  for (const [label, times] of Object.entries(rows)) {
+    const sorted = times.toSorted((a, b) => a - b);
+    line(
+      label,
+      [0.5, 0.99, 1].map((part) => percentile(sorted, part).toFixed(1)),
+    );
+  }
+}
+
+function processStatus(pid: number): Record<string, string> {
+  const lines = readFileSync(`/proc/${pid}/status`, 'utf8')
+    .split('\n')
+    .map((line) => line.split(':\t'));
+  return Object.fromEntries(lines.map(([name = '', value = '']) => [name, value.trim()]));
+}
+
+const enrolledLine = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({ time: v.string(), pod: v.string(), tookMs: v.number() }),
+);
 
 /** The first event of a watch, or why it could not be opened. */
 async function firstEvent(watch: Promise<AsyncGenerator<unknown, void, void>>): Promise<unknown> {
@@ -47,8 +75,8 @@ async function firstEvent(watch: Promise<AsyncGenerator<unknown, void, void>>): 
 }
 
 /** As a kube-apiserver takes it: without the fields that only it sets. */
-function newPod(name: string, node: string): object {
-  const { spec } = meshPod('', { node, name });
+function newPod(name: string, node?: string): object {
+  const { nodeName: _, ...spec } = meshPod('', { node: '', name }).spec;
   const bare = v
     .parse(v.array(v.looseObject({})), spec.containers)
     .map((each) => ({ ...each, volumeMounts: [] }));
@@ -59,7 +87,13 @@ function newPod(name: string, node: string): object {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: podMetadata(name),
-    spec: { ...spec, volumes: [], containers: bare, initContainers: init },
+    spec: {
+      ...spec,
+      ...(node === undefined ? {} : { nodeName: node }),
+      volumes: [],
+      containers: bare,
+      initContainers: init,
+    },
   };
 }
 
@@ -188,16 +222,13 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
     ended.abort();
     await reading;
 
-    const sorted = (since: Map<string, number>) =>
-      [...seenMs].map(([name, at]) => at - (since.get(name) ?? Number.NaN)).sort((a, b) => a - b);
-    const [whole, late] = [sorted(sentMs), sorted(doneMs)];
-    const row = (label: string, times: number[]) =>
-      `${label.padEnd(44)} ${percentile(times, 0.5).toFixed(1).padStart(7)} ${percentile(times, 0.99).toFixed(1).padStart(7)} ${(times.at(-1) ?? 0).toFixed(1).padStart(7)}\n`;
-    process.stdout.write(
-      `${'pod event to seen, ms'.padEnd(44)} ${['P50', 'P99', 'MAX'].map((each) => each.padStart(7)).join(' ')}\n`,
-    );
-    process.stdout.write(row('from sending the request that makes the pod', whole));
-    process.stdout.write(row('from its answer (below 0: seen before it)', late));
+    const since = (start: Map<string, number>) =>
+      [...seenMs].map(([name, at]) => at - (start.get(name) ?? Number.NaN));
+    const [whole, late] = [since(sentMs), since(doneMs)];
+    table(`pod event to seen, ms, ${EVENT_PODS} pods`, {
+      'from sending the request that makes the pod': whole,
+      'from its answer (below 0: seen before it)': late,
+    });
     const requests = cluster.audit(AGENT_USER).slice(asked);
     const count = (verb: string) => requests.filter((each) => each.verb === verb).length;
     process.stdout.write(
@@ -221,6 +252,7 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
     let agent: LabProcess;
     let pod: { name: string; uid: string };
     let end: () => Promise<void>;
+    let requestsBefore: number;
 
     before(async () => {
       mkdirSync(bpffs);
@@ -239,6 +271,7 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
           'current-context': 'x',
         }),
       );
+      requestsBefore = cluster.audit(AGENT_USER).length;
       const source = ['--kubeconfig', kubeconfig, '--node-name', 'node-real', '--cgroup', node.cgroup.path];
       agent = await LabProcess.start('agent', [...CLI, 'agent', ...source, ...pins], {
         logFile: join(folder, 'agent.log'),
@@ -269,6 +302,48 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
         everyMs: 50,
       });
     const stateOf = (pods: PodReport[]) => pods.find((each) => each.uid === pod.uid);
+
+    it(`enforces ${ENFORCED_PODS} pods as they are bound to its node`, async () => {
+      const bound = new Map<string, number>();
+      const answered = new Map<string, number>();
+      for (let n = 0; n < ENFORCED_PODS; n++) {
+        const name = `bound-${n}`;
+        const { uid } = await cluster.create(SHOP, newPod(name));
+        await node.startSandbox(uid, `10.9.${1 + Math.floor(n / 250)}.${1 + (n % 250)}`);
+        bound.set(name, performance.timeOrigin + performance.now());
+        await cluster.bind('shop', name, 'node-real');
+        answered.set(name, performance.timeOrigin + performance.now());
+      }
+      const enforced = await until(
+        () => {
+          const lines = readFileSync(agent.logFile, 'utf8')
+            .split('\n')
+            .filter((line) => line.includes('"pod-enrolled"'));
+          return lines.length === ENFORCED_PODS
+            ? lines.map((line) => v.parse(enrolledLine, line))
+            : undefined;
+        },
+        { what: 'the enrolments', timeoutMs: 60_000, everyMs: 100 },
+      );
+      const since = (start: Map<string, number>) =>
+        enforced.map(
+          ({ pod: label, time }) => Date.parse(time) - (start.get(label.slice('shop/'.length)) ?? Number.NaN),
+        );
+      table(`pod event to enforced, ms, ${ENFORCED_PODS} pods`, {
+        'from sending the request that binds the pod': since(bound),
+        'from its answer (below 0: enforced before it)': since(answered),
+        'of which in the data plane': enforced.map(({ tookMs }) => tookMs),
+      });
+      const { VmRSS = '' } = processStatus(agent.pid);
+      process.stdout.write(
+        `agent at ${ENFORCED_PODS} pods: RSS ${VmRSS} (run from source, with a kubeconfig)\n`,
+      );
+      const asked = cluster.audit(AGENT_USER).slice(requestsBefore);
+      assert.deepEqual(
+        asked.map(({ verb, resource }) => `${verb} ${resource}`),
+        ['list pods', 'watch pods'],
+      );
+    });
 
     it('enrolls a pod that is bound to its node, runs, and is reported', async () => {
       pod = await cluster.create(SHOP, newPod('web', 'node-real'));
