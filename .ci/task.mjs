@@ -36,6 +36,7 @@ const TASKS = {
   },
   vm: { purpose: 'vm', root: true, program: ['--conditions=source', 'vagrant/main.ts'] },
   'test:matrix': { purpose: 'test:matrix', root: true, program: ['--conditions=source', 'test/vm/main.ts'] },
+  'test:kube': { purpose: 'test:kube', root: true, program: ['--conditions=source', 'test/kube/main.ts'] },
   bench: { purpose: 'test', root: true, program: ['--conditions=source', 'bench/main.ts'] },
   'bench:rules': {
     purpose: 'test',

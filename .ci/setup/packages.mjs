@@ -48,6 +48,7 @@ export const USES = {
   image: ['build', 'image'],
   'test:image': ['build', 'image', 'containers', 'data plane', 'sidecar'],
   vm: ['build', 'data plane', 'test', 'guest'],
+  'test:kube': ['build', 'data plane', 'test'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
   'test:cni': ['build', 'data plane', 'test', 'containers'],
   demo: ['build', 'data plane', 'sidecar', 'test'],

@@ -36,7 +36,18 @@ export function bpfObjects() {
 /** @type {import('../setup.mjs').Step} */
 export const bpfStep = {
   name: 'eBPF programs',
-  purposes: ['build', 'demo', 'test', 'bench', 'vm', 'test:matrix', 'image', 'test:image', 'test:cni'],
+  purposes: [
+    'build',
+    'demo',
+    'test',
+    'bench',
+    'vm',
+    'test:matrix',
+    'image',
+    'test:image',
+    'test:cni',
+    'test:kube',
+  ],
   inputs: () => hash(filesUnder(at('bpf'), isC), [BPF_FLAGS, compiler()]),
   async run(progress) {
     const objects = bpfObjects();

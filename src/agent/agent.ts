@@ -264,7 +264,12 @@ class Rejections {
       const key = `${file} ${error.message}`;
       now.set(key, file);
       if (this.#told.has(key)) continue;
-      this.#log.error({ event: 'manifest-rejected', file, ...error.toJSON() }, 'manifest not taken');
+      if (error.code.startsWith('SHUNT_E_KUBE_')) {
+        this.#log.error(
+          { event: 'source-failed', file, ...error.toJSON() },
+          'nothing new is learnt of the pods; what is enforced stays',
+        );
+      } else this.#log.error({ event: 'manifest-rejected', file, ...error.toJSON() }, 'manifest not taken');
     }
     if (now.size === 0 && this.#told.size > 0) {
       this.#log.info(

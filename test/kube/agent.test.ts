@@ -151,7 +151,6 @@ describe('an agent on a node of a cluster', () => {
     server.put(PODS, meshPod(uid(1), { node, address: '10.9.0.7' }));
     const after = await settled('the pod', (seen) => stateOf(seen, uid(1)) === 'enrolled');
     assert.deepEqual(after.status.source.rejected, []);
-    await client.reconcile();
     const { status: last } = await settled(
       'the pod that is known no more to go',
       (seen) => stateOf(seen, uid(5)) === undefined,

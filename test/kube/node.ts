@@ -1,4 +1,7 @@
 /** A node as a kubelet would leave it, without one: pods with a network namespace, container cgroups and processes. */
+import { until } from '../../src/lab/deadline.ts';
+import { LabProcess } from '../../src/lab/process.ts';
+import { netnsInode } from '../../src/pod/netns.ts';
 import { type TestCgroup, type TestNetns, testCgroup, testNetns, testProcess } from '../fixtures/kernel.ts';
 import { fixtureObject } from '../fixtures/pod.ts';
 import type { StoredObject } from './api_server.ts';
@@ -30,6 +33,26 @@ export class KubeNode implements AsyncDisposable {
     return { uid, address, netns, end: () => owned.disposeAsync() };
   }
 
+  /** As start(), with a sandbox alone and nothing in it but a process that sleeps. */
+  async startSandbox(uid: string, address: string): Promise<StartedPod> {
+    await using stack = new AsyncDisposableStack();
+    const netns = stack.use(testNetns('kube', [`${address}/24`]));
+    const pod = stack.use(this.#kubepods.child(`pod${uid}`));
+    const cgroup = stack.use(pod.child(SANDBOX));
+    const place = { netns: netns.path, cgroup: cgroup.path };
+    const process = stack.use(
+      await LabProcess.start('sandbox', ['sleep', '86400'], { place, logFile: '/dev/null' }),
+    );
+    const inode = netnsInode(netns.path);
+    // It enters the namespace on its way.
+    await until(() => (netnsInode(`/proc/${process.pid}/ns/net`) === inode ? true : undefined), {
+      what: 'the sandbox',
+      everyMs: 2,
+    });
+    const owned = this.#stack.use(stack.move());
+    return { uid, address, netns, end: () => owned.disposeAsync() };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
@@ -53,7 +76,7 @@ export function meshPod(
     spec?: object;
     metadata?: object;
   },
-): StoredObject {
+): StoredObject & { spec: Record<string, unknown> } {
   const { metadata, spec } = fixtureObject('istio', 'init-ordinary');
   const { node, name = `web-${uid.slice(-4)}`, address, phase = 'Running' } = options;
   const running = { running: {} };

@@ -84,7 +84,7 @@ class ServiceAccount implements Credentials {
 }
 
 interface Kubeconfig {
-  config: import('@kubernetes/client-node').KubeConfig;
+  config: import('@kubernetes/client-node/dist/config.js').KubeConfig;
   /** users[].user.tokenFile of the current user, which the library passes over. */
   tokenFile: string | null;
 }
@@ -102,7 +102,7 @@ const withUsers = v.object({
  * @throws SHUNT_E_KUBE_CONFIG when the file cannot be read, or names no cluster
  */
 export async function kubeconfigCredentials(file: string): Promise<Credentials> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
+  const { KubeConfig } = await import('@kubernetes/client-node/dist/config.js');
   const load = (): Kubeconfig => {
     const config = new KubeConfig();
     try {

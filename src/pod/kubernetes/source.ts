@@ -36,6 +36,9 @@ export class KubernetesSource {
   readonly #known = new Map<string, PodObject>();
   readonly #changed = new Set<string>();
   #everything = true;
+  #wasSynced = false;
+  /** Something is to be told that concerns no pod: an error, or its end. */
+  #told = false;
   readonly #news = new EventEmitter();
 
   constructor(options: KubernetesSourceOptions) {
@@ -99,9 +102,6 @@ export class KubernetesSource {
     return this.#everything || this.#told || this.#changed.size > 0;
   }
 
-  /** Something is to be told that concerns no pod: an error, or its end. */
-  #told = false;
-
   #tell(): void {
     this.#told = true;
     this.#news.emit('news');
@@ -109,6 +109,11 @@ export class KubernetesSource {
 
   #podsChanged(uids: ReadonlySet<string>): void {
     const { isRunning, needsNamespace } = this.#options;
+    if (!this.#wasSynced && this.#pods.synced) {
+      // Only now can be told which pods that are enforced exist no more.
+      this.#wasSynced = true;
+      this.#everything = true;
+    }
     for (const uid of uids) {
       this.#changed.add(uid);
       const pod = this.#pods.get(uid);

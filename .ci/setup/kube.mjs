@@ -1,0 +1,82 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { at, CACHE } from '../place.mjs';
+import { builder } from './identity.mjs';
+import { SetupError } from './progress.mjs';
+import { hash } from './stamps.mjs';
+
+const MODULE = at('test', 'kube', 'cluster');
+const [, VERSION] = readFileSync(join(MODULE, 'go.mod'), 'utf8').match(/k8s\.io\/kubernetes (v\S+)/);
+const [, MAJOR, MINOR] = VERSION.match(/^v(\d+)\.(\d+)\./);
+// A cold build takes 10 minutes on two idle cores, and several times that on busy ones.
+const TIMEOUT_MS = 3 * 3_600_000;
+const STAMPS = { gitVersion: VERSION, gitMajor: MAJOR, gitMinor: MINOR };
+const X = Object.entries(STAMPS).map(([name, value]) => `-X k8s.io/component-base/version.${name}=${value}`);
+const PROGRAMS = [
+  { name: 'etcd', package: 'go.etcd.io/etcd/server/v3', ldflags: '-s -w' },
+  {
+    name: 'kube-apiserver',
+    package: 'k8s.io/kubernetes/cmd/kube-apiserver',
+    ldflags: ['-s -w', ...X].join(' '),
+  },
+];
+
+/**
+ * A real etcd and kube-apiserver at .cache/kube/<version>/, built from their Go modules as test/kube/cluster pins
+ * them; nobody offers them as packages.
+ *
+ * @type {import('../setup.mjs').Step}
+ */
+export const kubeStep = {
+  name: 'kube-apiserver',
+  purposes: ['test:kube'],
+  inputs: () => hash([join(MODULE, 'go.mod'), join(MODULE, 'go.sum')], [PROGRAMS]),
+  async run(progress) {
+    const go = await findGo(progress);
+    const folder = join(CACHE, 'kube', VERSION);
+    rmSync(join(CACHE, 'kube'), { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    chmodSync(folder, 0o777); // go runs as the builder
+    progress.say(
+      `kube-apiserver ${VERSION}: building it and etcd from their modules; the first time takes long`,
+    );
+    const files = [];
+    for (const { name, package: path, ldflags } of PROGRAMS) {
+      const fresh = join(folder, `${name}.new`);
+      const args = ['build', '-mod=readonly', '-buildvcs=false', '-trimpath', '-p=2'];
+      const { code, tail } = await progress.run(
+        name,
+        'nice',
+        ['-n', '19', go, ...args, `-ldflags=${ldflags}`, '-o', fresh, path],
+        { ...builder(), cwd: MODULE, timeoutMs: TIMEOUT_MS, env: { ...builder().env, CGO_ENABLED: '0' } },
+      );
+      if (code !== 0) {
+        throw new SetupError(
+          `${name} does not build:\n${tail}`,
+          'check that the Go module proxy can be reached and 8 GB of disk are free, then run it again: what was built is kept',
+        );
+      }
+      renameSync(fresh, join(folder, name));
+      files.push(join(folder, name));
+    }
+    chmodSync(folder, 0o755);
+    progress.say(`kube-apiserver ${VERSION}: ready`);
+    return files;
+  },
+};
+
+async function findGo(progress) {
+  for (const go of ['go', '/usr/local/go/bin/go', '/usr/lib/go/bin/go']) {
+    if (go.startsWith('/') && !existsSync(go)) continue;
+    const { code, output } = await progress.run('go', go, ['version'], { ...builder(), cwd: MODULE });
+    if (code === 0) {
+      progress.say(`Go: ${output.trim()}`);
+      return go;
+    }
+  }
+  const [, wanted] = readFileSync(join(MODULE, 'go.mod'), 'utf8').match(/^go (\S+)$/m);
+  throw new SetupError(
+    'there is no Go to build kube-apiserver with',
+    `install Go ${wanted} or newer (or any since 1.21 that may fetch it: GOTOOLCHAIN=auto), then run it again`,
+  );
+}

@@ -1,0 +1,268 @@
+/** A real API server with etcd behind it, on loopback, for as long as the test runs. No kubelet, no controllers. */
+import assert from 'node:assert/strict';
+import { createHash, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { parseAllDocuments } from 'yaml';
+import { ShuntError } from '../../src/errors.ts';
+import { until } from '../../src/lab/deadline.ts';
+import { LabProcess } from '../../src/lab/process.ts';
+import { ApiConnection } from '../../src/pod/kubernetes/connection.ts';
+import { type Credentials, inClusterCredentials } from '../../src/pod/kubernetes/credentials.ts';
+import { selfSigned } from './certificate.ts';
+
+const CACHE = join(import.meta.dirname, '../../.cache/kube');
+const RBAC = join(import.meta.dirname, '../../daemonset/rbac.yaml');
+const ADMIN = 'test:admin';
+
+const made = v.object({ metadata: v.object({ name: v.string(), uid: v.string() }) });
+const tokenRequest = v.object({ status: v.object({ token: v.string() }) });
+const version = v.object({ gitVersion: v.string() });
+const kinds = v.object({ kind: v.string(), metadata: v.looseObject({ namespace: v.optional(v.string()) }) });
+
+/** One line of the audit log. */
+export interface Audited {
+  user: string;
+  verb: string;
+  resource: string;
+}
+const auditLine = v.object({
+  verb: v.string(),
+  user: v.object({ username: v.string() }),
+  objectRef: v.optional(v.object({ resource: v.string() })),
+});
+
+const COLLECTIONS: Record<string, (namespace: string | undefined) => string> = {
+  Namespace: () => '/api/v1/namespaces',
+  ServiceAccount: (namespace) => `/api/v1/namespaces/${namespace}/serviceaccounts`,
+  ClusterRole: () => '/apis/rbac.authorization.k8s.io/v1/clusterroles',
+  ClusterRoleBinding: () => '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
+};
+
+export class Cluster implements AsyncDisposable {
+  readonly folder: string;
+  readonly port: number;
+  readonly admin: ApiConnection;
+  readonly #binaries: string;
+  readonly #etcdPort: number;
+  readonly #signal: AbortSignal;
+  #etcd: LabProcess | null = null;
+  #apiServer: LabProcess | null = null;
+
+  private constructor(
+    folder: string,
+    binaries: string,
+    ports: readonly [number, number],
+    signal: AbortSignal,
+  ) {
+    this.folder = folder;
+    this.#binaries = binaries;
+    [this.port, this.#etcdPort] = ports;
+    this.#signal = signal;
+    const account = join(folder, 'admin');
+    mkdirSync(account);
+    const tls = selfSigned();
+    writeFileSync(join(folder, 'server.key'), tls.key, { mode: 0o600 });
+    writeFileSync(join(folder, 'server.crt'), tls.cert);
+    writeFileSync(join(account, 'ca.crt'), tls.cert);
+    const token = randomUUID();
+    writeFileSync(join(account, 'token'), token, { mode: 0o600 });
+    writeFileSync(join(folder, 'tokens.csv'), `${token},${ADMIN},1,"system:masters"\n`, { mode: 0o600 });
+    writeFileSync(
+      join(folder, 'audit.yaml'),
+      'apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [ResponseStarted, ResponseComplete, Panic]\nrules:\n- level: Metadata\n',
+    );
+    this.admin = new ApiConnection(this.credentials(account));
+  }
+
+  /** @throws SHUNT_E_LAB_TOOL when it was never built */
+  static async start(signal: AbortSignal): Promise<Cluster> {
+    const [built] = existsSync(CACHE) ? readdirSync(CACHE) : [];
+    const binaries = join(CACHE, built ?? '');
+    if (built === undefined || !existsSync(join(binaries, 'kube-apiserver'))) {
+      throw new ShuntError('SHUNT_E_LAB_TOOL', 'there is no kube-apiserver in .cache/kube', {
+        fix: '`npm run test:kube` builds it (10 minutes and more the first time; needs Go and the Go module proxy)',
+      });
+    }
+    const folder = mkdtempSync(join(tmpdir(), 'shunt-cluster-'));
+    const cluster = new Cluster(folder, binaries, [await freePort(), await freePort()], signal);
+    try {
+      await cluster.#startEtcd();
+      await cluster.startApiServer();
+      return cluster;
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** As in a pod, with the token of this folder. */
+  credentials(folder: string): Credentials {
+    return inClusterCredentials({
+      folder,
+      env: { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: String(this.port) },
+    });
+  }
+
+  async startApiServer(): Promise<void> {
+    const { folder } = this;
+    const file = (name: string) => join(folder, name);
+    this.#apiServer = await this.#run('kube-apiserver', [
+      `--etcd-servers=http://127.0.0.1:${this.#etcdPort}`,
+      `--secure-port=${this.port}`,
+      '--bind-address=127.0.0.1',
+      '--service-cluster-ip-range=10.96.0.0/24',
+      `--tls-cert-file=${file('server.crt')}`,
+      `--tls-private-key-file=${file('server.key')}`,
+      '--service-account-issuer=https://kubernetes.default.svc',
+      `--service-account-key-file=${file('server.crt')}`,
+      `--service-account-signing-key-file=${file('server.key')}`,
+      `--token-auth-file=${file('tokens.csv')}`,
+      '--authorization-mode=RBAC',
+      // Pods need no token here, and nobody makes the default accounts.
+      '--disable-admission-plugins=ServiceAccount',
+      `--audit-policy-file=${file('audit.yaml')}`,
+      `--audit-log-path=${file('audit.log')}`,
+    ]);
+    await until(
+      async () => {
+        this.#apiServer?.assertRunning();
+        const answer = await this.admin
+          .get('/apis/rbac.authorization.k8s.io/v1/clusterroles', { limit: 1 }, this.#signal)
+          .catch((error: unknown) => {
+            if (error instanceof ShuntError) return undefined;
+            throw error;
+          });
+        return answer;
+      },
+      { what: 'kube-apiserver', timeoutMs: 180_000, everyMs: 200 },
+    );
+  }
+
+  async stopApiServer(): Promise<void> {
+    await this.#apiServer?.stop('SIGKILL', 10_000);
+    this.#apiServer = null;
+  }
+
+  async version(): Promise<string> {
+    return v.parse(version, await this.admin.get('/version', {}, this.#signal)).gitVersion;
+  }
+
+  /** Makes the objects of daemonset/rbac.yaml. */
+  async applyRbac(): Promise<void> {
+    for (const document of parseAllDocuments(readFileSync(RBAC, 'utf8'))) {
+      const object: unknown = document.toJS();
+      const { kind, metadata } = v.parse(kinds, object);
+      const collection = COLLECTIONS[kind]?.(metadata.namespace);
+      assert.ok(collection !== undefined && typeof object === 'object' && object !== null, kind);
+      await this.admin.post(collection, object, this.#signal);
+    }
+  }
+
+  /** A folder with the token of a service account, as the kubelet mounts it. */
+  async serviceAccount(namespace: string, name: string): Promise<string> {
+    const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
+    const request = {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      spec: { expirationSeconds: 3600 },
+    };
+    const { status } = v.parse(tokenRequest, await this.admin.post(path, request, this.#signal));
+    const folder = join(
+      this.folder,
+      createHash('sha256').update(`${namespace}/${name}`).digest('hex').slice(0, 8),
+    );
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'token'), status.token, { mode: 0o600 });
+    writeFileSync(join(folder, 'ca.crt'), readFileSync(join(this.folder, 'server.crt')));
+    return folder;
+  }
+
+  async create(collection: string, object: object): Promise<{ name: string; uid: string }> {
+    return v.parse(made, await this.admin.post(collection, object, this.#signal)).metadata;
+  }
+
+  /** What the scheduler does. */
+  async bind(namespace: string, name: string, node: string): Promise<void> {
+    const target = { apiVersion: 'v1', kind: 'Node', name: node };
+    const binding = { apiVersion: 'v1', kind: 'Binding', metadata: { name }, target };
+    await this.admin.post(`/api/v1/namespaces/${namespace}/pods/${name}/binding`, binding, this.#signal);
+  }
+
+  /** What a kubelet would report of the pod; a merge patch (RFC 7386). */
+  async patchStatus(namespace: string, name: string, status: object): Promise<void> {
+    using credentials = this.credentials(join(this.folder, 'admin'));
+    const { headers, agent } = await credentials.present();
+    const url = new URL(`/api/v1/namespaces/${namespace}/pods/${name}/status`, credentials.server);
+    const body = Buffer.from(JSON.stringify({ status }));
+    const sent = request(url, {
+      method: 'PATCH',
+      agent,
+      headers: { ...headers, 'content-type': 'application/merge-patch+json', 'content-length': body.length },
+    });
+    const [answer] = (await once(sent.end(body), 'response')) as [IncomingMessage];
+    const text = Buffer.concat(await Array.fromAsync<Buffer>(answer)).toString();
+    assert.equal(answer.statusCode, 200, text);
+  }
+
+  /** What was asked of the server by whom, in order of arrival. */
+  audit(user: string): Audited[] {
+    return readFileSync(join(this.folder, 'audit.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(JSON.stringify(user)))
+      .map((line) => v.parse(v.pipe(v.string(), v.parseJson(), auditLine), line))
+      .filter((entry) => entry.user.username === user)
+      .map(({ verb, objectRef }) => ({ user, verb, resource: objectRef?.resource ?? '' }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.admin[Symbol.dispose]();
+    await this.stopApiServer();
+    await this.#etcd?.stop('SIGKILL', 10_000);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #startEtcd(): Promise<void> {
+    const client = `http://127.0.0.1:${this.#etcdPort}`;
+    const peer = `http://127.0.0.1:${await freePort()}`;
+    this.#etcd = await this.#run('etcd', [
+      `--data-dir=${join(this.folder, 'etcd')}`,
+      `--listen-client-urls=${client}`,
+      `--advertise-client-urls=${client}`,
+      `--listen-peer-urls=${peer}`,
+      `--initial-advertise-peer-urls=${peer}`,
+      `--initial-cluster=default=${peer}`,
+      // It is thrown away at the end.
+      '--unsafe-no-fsync',
+    ]);
+  }
+
+  #run(name: string, args: string[]): Promise<LabProcess> {
+    const logFile = join(this.folder, `${name}.log`);
+    return LabProcess.start(name, [join(this.#binaries, name), ...args], { logFile });
+  }
+}
+
+async function freePort(): Promise<number> {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const server = createServer();
+  server.listen(0, '127.0.0.1', () => {
+    const address = server.address();
+    server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+  });
+  return promise;
+}

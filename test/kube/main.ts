@@ -1,0 +1,446 @@
+/**
+ * `npm run test:kube`: the reflector and the agent against a real kube-apiserver and etcd, as the service account of
+ * daemonset/rbac.yaml.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import * as v from 'valibot';
+import type { PodReport } from '../../src/agent/api.ts';
+import { AgentClient } from '../../src/agent/client.ts';
+import { ShuntError } from '../../src/errors.ts';
+import { attempt } from '../../src/lab/command.ts';
+import { until } from '../../src/lab/deadline.ts';
+import { LabProcess } from '../../src/lab/process.ts';
+import { ApiConnection } from '../../src/pod/kubernetes/connection.ts';
+import { KubeError } from '../../src/pod/kubernetes/kube_error.ts';
+import { readKubernetesPod } from '../../src/pod/kubernetes/pod_object.ts';
+import { DEFAULT_REFLECTOR_TIMINGS, Reflector } from '../../src/pod/kubernetes/reflector.ts';
+import { KubernetesSource } from '../../src/pod/kubernetes/source.ts';
+import { Cluster } from './cluster.ts';
+import { KubeNode, meshPod, PROXY } from './node.ts';
+
+const PODS = '/api/v1/pods';
+const SHOP = '/api/v1/namespaces/shop/pods';
+const ACCOUNT = { namespace: 'shunt-system', name: 'shunt-agent' };
+const AGENT_USER = `system:serviceaccount:${ACCOUNT.namespace}:${ACCOUNT.name}`;
+const EVENT_PODS = 500;
+/** Each has a network namespace and a process of its own: 500 take minutes to make. */
+const ENFORCED_PODS = Number(process.env.SHUNT_KUBE_PODS ?? 100);
+const CLI = [
+  process.execPath,
+  '--conditions=source',
+  join(import.meta.dirname, '../../src/cli/main.ts'),
+] as const;
+
+const percentile = (sorted: readonly number[], part: number) =>
+  sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN;
+
+function table(title: string, rows: Record<string, number[]>): void {
+  const line = (label: string, cells: string[]) =>
+    process.stdout.write(`${label.padEnd(50)}${cells.map((cell) => cell.padStart(9)).join('')}\n`);
+  line(title, ['P50', 'P99', 'MAX']);
+  for (const [label, times] of Object.entries(rows)) {
+    const sorted = times.toSorted((a, b) => a - b);
+    line(
+      label,
+      [0.5, 0.99, 1].map((part) => percentile(sorted, part).toFixed(1)),
+    );
+  }
+}
+
+function processStatus(pid: number): Record<string, string> {
+  const lines = readFileSync(`/proc/${pid}/status`, 'utf8')
+    .split('\n')
+    .map((line) => line.split(':\t'));
+  return Object.fromEntries(lines.map(([name = '', value = '']) => [name, value.trim()]));
+}
+
+const enrolledLine = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({ time: v.string(), pod: v.string(), tookMs: v.number() }),
+);
+
+/** The first event of a watch, or why it could not be opened. */
+async function firstEvent(watch: Promise<AsyncGenerator<unknown, void, void>>): Promise<unknown> {
+  try {
+    for await (const event of await watch) return event;
+  } catch (error) {
+    return error;
+  }
+  return null;
+}
+
+/** As a kube-apiserver takes it: without the fields that only it sets. */
+function newPod(name: string, node?: string): object {
+  const { nodeName: _, ...spec } = meshPod('', { node: '', name }).spec;
+  const bare = v
+    .parse(v.array(v.looseObject({})), spec.containers)
+    .map((each) => ({ ...each, volumeMounts: [] }));
+  const init = v
+    .parse(v.array(v.looseObject({})), spec.initContainers)
+    .map((each) => ({ ...each, volumeMounts: [] }));
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: podMetadata(name),
+    spec: {
+      ...spec,
+      ...(node === undefined ? {} : { nodeName: node }),
+      volumes: [],
+      containers: bare,
+      initContainers: init,
+    },
+  };
+}
+
+function podMetadata(name: string): object {
+  const { annotations, labels } = meshPod('', { node: '', name }).metadata;
+  return { name, namespace: 'shop', annotations, labels };
+}
+
+describe('a real API server', { timeout: 1_200_000 }, () => {
+  const stop = new AbortController();
+  let cluster: Cluster;
+  let account: string;
+
+  before(async () => {
+    cluster = await Cluster.start(stop.signal);
+    await cluster.applyRbac();
+    await cluster.create('/api/v1/namespaces', {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: 'shop', annotations: { 'config.linkerd.io/skip-inbound-ports': '25' } },
+    });
+    account = await cluster.serviceAccount(ACCOUNT.namespace, ACCOUNT.name);
+    process.stdout.write(`kube-apiserver ${await cluster.version()}, ${cpus().length} cores\n`);
+  });
+  after(async () => {
+    stop.abort();
+    await cluster?.[Symbol.asyncDispose]();
+  });
+
+  const connect = () => new ApiConnection(cluster.credentials(account));
+
+  it('lets the service account read pods and namespaces and post Events, and nothing else', async () => {
+    using connection = connect();
+    const { signal } = stop;
+    await connection.get(PODS, { limit: 1 }, signal);
+    await connection.get('/api/v1/namespaces', { limit: 1 }, signal);
+    await cluster.create(SHOP, newPod('rbac', 'node-x'));
+    const refused: [string, () => Promise<unknown>][] = [
+      ['secrets', () => connection.get('/api/v1/secrets', { limit: 1 }, signal)],
+      ['config maps', () => connection.get('/api/v1/configmaps', { limit: 1 }, signal)],
+      ['nodes', () => connection.get('/api/v1/nodes', { limit: 1 }, signal)],
+      ['one pod', () => connection.get(`${SHOP}/rbac`, {}, signal)],
+      ['making a pod', () => connection.post(SHOP, newPod('mine', 'node-x'), signal)],
+      ['deleting a pod', () => connection.delete(`${SHOP}/rbac`, {}, signal)],
+      ['deleting all pods', () => connection.delete(SHOP, {}, signal)],
+      ['events', () => connection.get('/api/v1/events', { limit: 1 }, signal)],
+    ];
+    for (const [what, ask] of refused) {
+      const error = await ask().catch((cause: unknown) => cause);
+      assert.ok(error instanceof KubeError && error.code === 'SHUNT_E_KUBE_FORBIDDEN', `${what}: ${error}`);
+    }
+    await cluster.admin.delete(`${SHOP}/rbac`, { gracePeriodSeconds: 0 }, signal);
+  });
+
+  it('carries a quiet watch on by bookmarks: watches end and go on, the version moves, and nothing is listed', async () => {
+    using connection = connect();
+    const ended = new AbortController();
+    const timings = { ...DEFAULT_REFLECTOR_TIMINGS, watchSeconds: 6 };
+    const reflector = new Reflector({
+      connection,
+      path: PODS,
+      fieldSelector: 'spec.nodeName=quiet',
+      read: readKubernetesPod,
+      changed: () => {},
+      timings,
+    });
+    const running = reflector.run(AbortSignal.any([ended.signal, stop.signal]));
+    await until(() => (reflector.synced ? true : undefined), { what: 'the list' });
+    for (let n = 0; n < 10; n++) await cluster.create(SHOP, newPod(`loud-${n}`, 'node-x'));
+    await until(() => (reflector.restarts.ended >= 2 ? true : undefined), {
+      what: 'two watches to end',
+      timeoutMs: 60_000,
+    });
+    ended.abort();
+    await running;
+    assert.equal(reflector.requests.lists, 1);
+    assert.equal(reflector.size, 0);
+    const { ended: times, ...failures } = reflector.restarts;
+    assert.ok(times >= 2);
+    assert.deepEqual(
+      Object.values(failures).filter((count) => count > 0),
+      [],
+    );
+  });
+
+  it(`tells of ${EVENT_PODS} pods of this node, among as many of another, with one LIST and one WATCH`, async () => {
+    using connection = connect();
+    const ended = new AbortController();
+    const asked = cluster.audit(AGENT_USER).length;
+    const source = new KubernetesSource({
+      connection,
+      nodeName: 'node-a',
+      signal: AbortSignal.any([ended.signal, stop.signal]),
+      isRunning: () => false,
+      needsNamespace: () => false,
+    });
+    const seenMs = new Map<string, number>();
+    const gone = new Set<string>();
+    const reading = (async () => {
+      for await (const { pods, changed } of source.snapshots()) {
+        const now = performance.now();
+        const names = new Set(pods.map(({ pod }) => pod.metadata.name));
+        for (const name of names) if (!seenMs.has(name)) seenMs.set(name, now);
+        for (const name of seenMs.keys()) if (changed !== null && !names.has(name)) gone.add(name);
+      }
+    })();
+    const sentMs = new Map<string, number>();
+    const doneMs = new Map<string, number>();
+    const startedMs = performance.now();
+    for (let n = 0; n < EVENT_PODS; n++) {
+      const name = `here-${n}`;
+      sentMs.set(name, performance.now());
+      await cluster.create(SHOP, newPod(name, 'node-a'));
+      doneMs.set(name, performance.now());
+      await cluster.create(SHOP, newPod(`there-${n}`, 'node-b'));
+    }
+    const tookMs = performance.now() - startedMs;
+    await until(() => (seenMs.size === EVENT_PODS ? true : undefined), {
+      what: 'the pods',
+      timeoutMs: 60_000,
+    });
+    for (let n = 0; n < 10; n++) {
+      await cluster.admin.delete(`${SHOP}/here-${n}`, { gracePeriodSeconds: 0 }, stop.signal);
+    }
+    await until(() => (gone.size === 10 ? true : undefined), { what: 'the deletions', timeoutMs: 60_000 });
+    ended.abort();
+    await reading;
+
+    const since = (start: Map<string, number>) =>
+      [...seenMs].map(([name, at]) => at - (start.get(name) ?? Number.NaN));
+    const [whole, late] = [since(sentMs), since(doneMs)];
+    table(`pod event to seen, ms, ${EVENT_PODS} pods`, {
+      'from sending the request that makes the pod': whole,
+      'from its answer (below 0: seen before it)': late,
+    });
+    const requests = cluster.audit(AGENT_USER).slice(asked);
+    const count = (verb: string) => requests.filter((each) => each.verb === verb).length;
+    process.stdout.write(
+      `${2 * EVENT_PODS} pods in ${(tookMs / 1000).toFixed(1)} s; requests of the agent by the audit log: ${count('list')} LIST, ${count('watch')} WATCH, ${requests.length} in all\n`,
+    );
+    assert.ok(![...seenMs.keys()].some((name) => !name.startsWith('here-')));
+    assert.deepEqual(
+      requests.map(({ verb, resource }) => `${verb} ${resource}`),
+      ['list pods', 'watch pods'],
+    );
+  });
+
+  describe('and the agent', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'shunt-kube-'));
+    const bpffs = join('/sys/fs/bpf', `shunt-real${process.pid}`);
+    const socket = join(folder, 'agent.sock');
+    const pins = ['--bpffs', bpffs, '--socket', socket];
+    const client = new AgentClient(socket);
+    const stack = new AsyncDisposableStack();
+    let node: KubeNode;
+    let agent: LabProcess;
+    let pod: { name: string; uid: string };
+    let end: () => Promise<void>;
+    let requestsBefore: number;
+
+    before(async () => {
+      mkdirSync(bpffs);
+      node = stack.use(new KubeNode('real'));
+      const kubeconfig = join(folder, 'kubeconfig');
+      const user = { tokenFile: join(account, 'token') };
+      const server = `https://127.0.0.1:${cluster.port}`;
+      writeFileSync(
+        kubeconfig,
+        JSON.stringify({
+          apiVersion: 'v1',
+          kind: 'Config',
+          clusters: [{ name: 'c', cluster: { server, 'certificate-authority': join(account, 'ca.crt') } }],
+          users: [{ name: 'u', user }],
+          contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+          'current-context': 'x',
+        }),
+      );
+      requestsBefore = cluster.audit(AGENT_USER).length;
+      const source = ['--kubeconfig', kubeconfig, '--node-name', 'node-real', '--cgroup', node.cgroup.path];
+      agent = await LabProcess.start('agent', [...CLI, 'agent', ...source, ...pins], {
+        logFile: join(folder, 'agent.log'),
+      });
+      await until(
+        async () => {
+          agent.assertRunning();
+          return client.status().catch((error: unknown) => {
+            if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return undefined;
+            throw error;
+          });
+        },
+        { what: 'the agent', timeoutMs: 60_000 },
+      );
+    });
+    after(async () => {
+      await agent?.stop('SIGKILL', 10_000);
+      await attempt([...CLI, 'cleanup', ...pins]);
+      await stack.disposeAsync();
+      rmSync(bpffs, { recursive: true, force: true });
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    const settled = (what: string, seen: (pods: PodReport[]) => boolean) =>
+      until(async () => ((await client.pods().then(seen)) ? true : undefined), {
+        what,
+        timeoutMs: 60_000,
+        everyMs: 50,
+      });
+    const stateOf = (pods: PodReport[]) => pods.find((each) => each.uid === pod.uid);
+
+    it(`enforces ${ENFORCED_PODS} pods as they are bound to its node`, async () => {
+      const bound = new Map<string, number>();
+      const answered = new Map<string, number>();
+      for (let n = 0; n < ENFORCED_PODS; n++) {
+        const name = `bound-${n}`;
+        const { uid } = await cluster.create(SHOP, newPod(name));
+        await node.startSandbox(uid, `10.9.${1 + Math.floor(n / 250)}.${1 + (n % 250)}`);
+        bound.set(name, performance.timeOrigin + performance.now());
+        await cluster.bind('shop', name, 'node-real');
+        answered.set(name, performance.timeOrigin + performance.now());
+      }
+      const enforced = await until(
+        () => {
+          const lines = readFileSync(agent.logFile, 'utf8')
+            .split('\n')
+            .filter((line) => line.includes('"pod-enrolled"'));
+          return lines.length === ENFORCED_PODS
+            ? lines.map((line) => v.parse(enrolledLine, line))
+            : undefined;
+        },
+        { what: 'the enrolments', timeoutMs: 60_000, everyMs: 100 },
+      );
+      const since = (start: Map<string, number>) =>
+        enforced.map(
+          ({ pod: label, time }) => Date.parse(time) - (start.get(label.slice('shop/'.length)) ?? Number.NaN),
+        );
+      table(`pod event to enforced, ms, ${ENFORCED_PODS} pods`, {
+        'from sending the request that binds the pod': since(bound),
+        'from its answer (below 0: enforced before it)': since(answered),
+        'of which in the data plane': enforced.map(({ tookMs }) => tookMs),
+      });
+      const { VmRSS = '' } = processStatus(agent.pid);
+      process.stdout.write(
+        `agent at ${ENFORCED_PODS} pods: RSS ${VmRSS} (run from source, with a kubeconfig)\n`,
+      );
+      const asked = cluster.audit(AGENT_USER).slice(requestsBefore);
+      assert.deepEqual(
+        asked.map(({ verb, resource }) => `${verb} ${resource}`),
+        ['list pods', 'watch pods'],
+      );
+    });
+
+    it('enrolls a pod that is bound to its node, runs, and is reported', async () => {
+      pod = await cluster.create(SHOP, newPod('web', 'node-real'));
+      await settled('the pod', (pods) => stateOf(pods)?.error?.code === 'SHUNT_E_POD_NOT_STARTED');
+      ({ end } = await node.start(pod.uid, '10.9.0.7'));
+      await settled('the enrolment', (pods) => stateOf(pods)?.state === 'enrolled');
+      const running = { running: { startedAt: new Date().toISOString() } };
+      await cluster.patchStatus('shop', 'web', {
+        phase: 'Running',
+        podIP: '10.9.0.7',
+        podIPs: [{ ip: '10.9.0.7' }],
+        containerStatuses: [
+          {
+            name: 'istio-proxy',
+            containerID: `containerd://${PROXY}`,
+            image: 'x',
+            imageID: 'x',
+            ready: true,
+            restartCount: 0,
+            state: running,
+          },
+        ],
+      });
+      await settled('the container of the sidecar', (pods) => stateOf(pods)?.identity === 'cgroup');
+    });
+
+    it('tells by an Event of a pod whose validator gave up', async () => {
+      const at = new Date().toISOString();
+      const terminated = { exitCode: 126, startedAt: at, finishedAt: at, containerID: 'containerd://d' };
+      const restartCount = 1;
+      await cluster.patchStatus('shop', 'web', {
+        initContainerStatuses: [
+          {
+            name: 'istio-validation',
+            image: 'x',
+            imageID: 'x',
+            ready: false,
+            restartCount,
+            state: { waiting: { reason: 'CrashLoopBackOff' } },
+            lastState: { terminated },
+          },
+        ],
+      });
+      const list = v.object({
+        items: v.array(
+          v.looseObject({ reason: v.string(), involvedObject: v.looseObject({ uid: v.string() }) }),
+        ),
+      });
+      const events = await until(
+        async () => {
+          const answer = await cluster.admin.get(
+            '/api/v1/namespaces/shop/events',
+            { limit: 50 },
+            stop.signal,
+          );
+          const { items } = v.parse(list, answer);
+          return items.length > 0 ? items : undefined;
+        },
+        { what: 'the Event', timeoutMs: 30_000, everyMs: 100 },
+      );
+      assert.deepEqual(
+        events.map(({ reason, involvedObject }) => [reason, involvedObject.uid]),
+        [['ShuntEnrolledLate', pod.uid]],
+      );
+    });
+
+    it('keeps the pod while the API server is down, and follows it again when it is back', async () => {
+      await cluster.stopApiServer();
+      await until(async () => ((await client.status()).source.rejected.length > 0 ? true : undefined), {
+        what: 'the error',
+        timeoutMs: 30_000,
+        everyMs: 50,
+      });
+      assert.equal(stateOf(await client.pods())?.state, 'enrolled');
+      await cluster.startApiServer();
+      await cluster.admin.delete(`${SHOP}/web`, { gracePeriodSeconds: 0 }, stop.signal);
+      await until(async () => ((await client.status()).source.rejected.length === 0 ? true : undefined), {
+        what: 'the watch',
+        timeoutMs: 60_000,
+        everyMs: 50,
+      });
+      assert.equal(stateOf(await client.pods())?.state, 'enrolled', 'of the pod something still runs here');
+      await end();
+      await settled('the withdrawal', (pods) => stateOf(pods) === undefined);
+    });
+  });
+
+  it('tells a watch of too old a version, and pages of a list, in the form that the reflector expects', async () => {
+    // The server has started anew meanwhile: what happened before then is not in its cache.
+    using connection = connect();
+    const query = { watch: 1, resourceVersion: 1, allowWatchBookmarks: 'true', timeoutSeconds: 5 };
+    const refusal = v.object({ type: v.literal('ERROR'), object: v.object({ code: v.literal(410) }) });
+    const told = await firstEvent(connection.watch(PODS, query, stop.signal));
+    if (told instanceof KubeError) assert.equal(told.status, 410);
+    else v.parse(refusal, told);
+    const page = v.object({ metadata: v.object({ continue: v.string() }), items: v.array(v.unknown()) });
+    const first = v.parse(page, await connection.get(PODS, { limit: 100 }, stop.signal));
+    assert.equal(first.items.length, 100);
+  });
+});
