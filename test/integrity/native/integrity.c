@@ -264,7 +264,7 @@ static int exchange(struct end *end)
 
 static int turned(struct end *end)
 {
-	if (warm(end, WARM_ROUNDS, WARM_PAUSE_US) < 0)
+	if (warm(end, 3 * WARM_ROUNDS, WARM_PAUSE_US) < 0)
 		return -1;
 	set_blocking(end, true);
 	end->style = BLOCKING;
