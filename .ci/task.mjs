@@ -35,6 +35,7 @@ const TASKS = {
   },
   vm: { purpose: 'vm', root: true, program: ['--conditions=source', 'vagrant/main.ts'] },
   'test:matrix': { purpose: 'test:matrix', root: true, program: ['--conditions=source', 'test/vm/main.ts'] },
+  bench: { purpose: 'test', root: true, program: ['--conditions=source', 'bench/main.ts'] },
   'bench:rules': {
     purpose: 'test',
     root: true,

@@ -76,6 +76,14 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .option('--no-latency', 'leave out the comparison with iptables')
     .action(does(async (context, _, options) => (await import('./demo.ts')).demo(context, options)));
   program
+    .command('bench')
+    .description('what redirection costs on this node, beside iptables and no redirection at all')
+    .addOption(
+      new Option('--sidecar <proxy>', 'which proxy to run').choices(['envoy', 'haproxy']).default('haproxy'),
+    )
+    .option('--rounds <n>', 'samples of each case', positiveInteger, 7)
+    .action(does(async (context, _, options) => (await import('./bench.ts')).bench(context, options)));
+  program
     .command('agent')
     .description('enroll the pods of this node and keep them enrolled')
     .option('--pods <path>', 'file or directory of Pod manifests, watched')

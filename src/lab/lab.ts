@@ -19,8 +19,10 @@ export const OTHER_PORT = 9999;
 export interface PodOptions {
   /** Without a hyphen. */
   name: string;
-  /** `shunt`: nothing is done to it but a manifest written; `iptables`: Istio's rules are applied. */
-  capture: 'shunt' | 'iptables';
+  /** `shunt`: nothing is done to it but a manifest written; `iptables`: Istio's rules are applied; `none`: neither. */
+  capture: 'shunt' | 'iptables' | 'none';
+  /** More annotations of its manifest. */
+  annotations?: Readonly<Record<string, string>>;
   /** Value of excludeOutboundPorts, as annotation or as rules. */
   excludeOutboundPorts?: readonly number[];
 }
@@ -30,6 +32,8 @@ export interface LabOptions {
   prefix: string;
   sidecar: SidecarKind;
   pods: readonly PodOptions[];
+  /** Start the applications; without, sidecars alone run. */
+  apps?: boolean;
   /** End the process on SIGINT, SIGTERM and SIGHUP, cleaning up; leave it out when the caller does it. */
   exitOnSignal?: boolean;
   signal?: AbortSignal | undefined;
@@ -96,7 +100,7 @@ export class Lab implements AsyncDisposable {
 
     const outside = stack.use(new Host('outside', topology.outside, provisions));
     const pods = new Map<string, Pod>();
-    for (const { name, capture, excludeOutboundPorts = [] } of options.pods) {
+    for (const { name, capture, annotations: more, excludeOutboundPorts = [] } of options.pods) {
       const netns = topology.pods.get(name);
       if (netns === undefined) continue;
       const cgroups = capture === 'shunt' ? tree : baseline;
@@ -108,9 +112,9 @@ export class Lab implements AsyncDisposable {
       const place = { cgroup, containers, sidecar: options.sidecar, program: proxy, preload };
       pods.set(name, stack.use(new Pod(name, netns, provisions, place)));
       if (capture === 'iptables') await applyIstioRules(netns, { excludeOutboundPorts });
-      else {
+      else if (capture === 'shunt') {
         const podIPs = [netns.ip4, ...(netns.ip6 === null ? [] : [netns.ip6])];
-        const annotations: Record<string, string> = {};
+        const annotations: Record<string, string> = { ...more };
         if (excludeOutboundPorts.length > 0) {
           annotations['traffic.sidecar.istio.io/excludeOutboundPorts'] = excludeOutboundPorts.join(',');
         }
@@ -119,11 +123,11 @@ export class Lab implements AsyncDisposable {
       }
     }
 
-    const { signal } = options;
+    const { signal, apps = true } = options;
     await Promise.all([
-      outside.startApp([APP_PORT, OTHER_PORT], signal),
+      ...(apps ? [outside.startApp([APP_PORT, OTHER_PORT], signal)] : []),
       ...[...pods.values()].flatMap((pod) => [
-        pod.startApp([APP_PORT, HEALTH_PORT], signal),
+        ...(apps ? [pod.startApp([APP_PORT, HEALTH_PORT], signal)] : []),
         pod.sidecar.start(signal),
       ]),
     ]);

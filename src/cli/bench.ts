@@ -1,0 +1,39 @@
+import * as v from 'valibot';
+import { CASES } from './bench/cases.ts';
+import { CONTENDERS } from './bench/contenders.ts';
+import { benchTable, machine, report, targetTable } from './bench/report.ts';
+import { runCases } from './bench/run.ts';
+import { judge } from './bench/targets.ts';
+import type { Context } from './context.ts';
+import { ownCli } from './demo/agent_process.ts';
+import { Interruption } from './demo/interruption.ts';
+import { renderJson } from './output/json.ts';
+
+const Options = v.object({
+  sidecar: v.optional(v.picklist(['envoy', 'haproxy']), 'haproxy'),
+  rounds: v.optional(v.number(), 7),
+});
+
+/** `shunt bench`: what the redirection costs on this node. Exit 128 + n when signal n ended it. */
+export async function bench(context: Context, given: unknown): Promise<number> {
+  const { io, format, bpffs } = context;
+  const { sidecar, rounds } = v.parse(Options, given);
+  using interruption = new Interruption(io);
+  const { signal } = interruption;
+  const cases = CASES.filter(({ quick }) => quick);
+  try {
+    const measurements = await runCases({ cli: ownCli(), bpffs, sidecar, cases, rounds, signal }, io);
+    const verdicts = judge(measurements);
+    if (format === 'json') {
+      io.out(renderJson(report(measurements, verdicts, { rounds, sidecars: [sidecar] })));
+      return 0;
+    }
+    io.note(`${machine()}; ${rounds} rounds, in turn; in brackets: median ratio to iptables, p10..p90`);
+    io.out(benchTable(measurements, CONTENDERS, io.colour.out));
+    io.out(`\n${targetTable(verdicts, io.colour.out)}`);
+    return 0;
+  } catch (error) {
+    if (signal.aborted) return interruption.exitCode;
+    throw error;
+  }
+}

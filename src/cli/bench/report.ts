@@ -1,0 +1,103 @@
+/** A run as tables, for a terminal and for docs/performance.md. */
+import { cpus, release } from 'node:os';
+import { type Column, renderTable } from '../output/table.ts';
+import type { Contender } from './contenders.ts';
+import type { Measurement } from './measure.ts';
+import { median, ratio } from './statistics.ts';
+import type { Verdict } from './targets.ts';
+
+/** What `-o json` and `--json` give. */
+export interface BenchReport {
+  date: string;
+  machine: string;
+  rounds: number;
+  sidecars: string[];
+  measurements: Measurement[];
+  targets: { text: string; value: number; limit: string; met: boolean }[];
+}
+
+export function machine(): string {
+  return `${cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${cpus().length} CPUs, Linux ${release()}`;
+}
+
+/** Three digits that count. */
+function figure(value: number): string {
+  if (!Number.isFinite(value)) return '-';
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value) || 1)));
+  return value.toFixed(Math.min(digits, 2));
+}
+
+function cellOf(measurement: Measurement, contender: Contender): string {
+  const own = measurement.values.find((value) => value.contender === contender)?.rounds;
+  if (own === undefined) return '-';
+  const base = measurement.values.find((value) => value.contender === 'iptables')?.rounds;
+  if (base === undefined || contender === 'iptables') return figure(median(own));
+  const { median: middle, low, high } = ratio(own, base);
+  return `${figure(median(own))} (${middle.toFixed(2)}, ${low.toFixed(2)}..${high.toFixed(2)})`;
+}
+
+export function tableRows(
+  measurements: readonly Measurement[],
+  contenders: readonly Contender[],
+): { what: string; placement: string; cells: string[] }[] {
+  return measurements.map((one) => ({
+    what: `${one.title}: ${one.metric.name}, ${one.metric.unit}`,
+    placement: one.placement,
+    cells: contenders.map((contender) => cellOf(one, contender)),
+  }));
+}
+
+/** For a terminal. In brackets: the median of the rounds' ratios to iptables, and their p10..p90. */
+export function benchTable(
+  measurements: readonly Measurement[],
+  contenders: readonly Contender[],
+  colour: boolean,
+): string {
+  type Row = ReturnType<typeof tableRows>[number];
+  const columns: Column<Row>[] = [
+    { head: 'CASE', cell: (row) => row.what },
+    { head: 'CPUS', cell: (row) => row.placement },
+    ...contenders.map((contender, index) => ({
+      head: contender.toUpperCase(),
+      cell: (row: Row) => row.cells[index] ?? '-',
+    })),
+  ];
+  return renderTable(columns, tableRows(measurements, contenders), { wide: false, colour });
+}
+
+export function limitOf({ most, least }: Verdict['target']): string {
+  return most !== undefined ? `<= ${most.toFixed(2)}` : `>= ${(least ?? 0).toFixed(2)}`;
+}
+
+export function targetTable(verdicts: readonly Verdict[], colour: boolean): string {
+  const columns: Column<Verdict>[] = [
+    { head: 'TARGET', cell: ({ target }) => target.text },
+    { head: 'LIMIT', cell: ({ target }) => limitOf(target) },
+    { head: 'RATIO', cell: ({ value }) => value.toFixed(2) },
+    {
+      head: 'RESULT',
+      cell: ({ met }) => (met ? 'met' : 'missed'),
+      tone: ({ met }) => (met ? 'good' : 'warn'),
+    },
+  ];
+  return renderTable(columns, verdicts, { wide: false, colour });
+}
+
+export function report(
+  measurements: Measurement[],
+  verdicts: readonly Verdict[],
+  run: { rounds: number; sidecars: string[] },
+): BenchReport {
+  return {
+    date: new Date().toISOString(),
+    machine: machine(),
+    ...run,
+    measurements,
+    targets: verdicts.map(({ target, value, met }) => ({
+      text: target.text,
+      value,
+      limit: limitOf(target),
+      met,
+    })),
+  };
+}
