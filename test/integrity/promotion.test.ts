@@ -57,13 +57,14 @@ describe('promotion, where the pods opted in for their applications', () => {
   });
 
   it('lets connections go whose sender runs far ahead of its reader', async () => {
-    const playing = player.play([{ scenario: 'slow', count: CONNECTIONS }], seedOf('slow'));
+    const playing = player.play([{ scenario: 'flood', count: CONNECTIONS }], seedOf('flood'), { cuts: true });
     const leaving = async (): Promise<true | undefined> => {
       const { stdout } = await bed.cli('map', 'dump', 'flows', '-o', 'json');
       return stdout.includes('FLOW_LEAVING') ? true : undefined;
     };
     await until(leaving, { what: 'a socket to leave', timeoutMs: 20_000, everyMs: 20 });
-    assert.deepEqual([...(await playing).keys()].sort(), ['slow client: ok', 'slow server: ok']);
+    await playing;
+    await player.play([{ scenario: 'release', count: 1 }], 1);
   });
 
   it('keeps idle connections, and serves them when they speak again', async () => {
