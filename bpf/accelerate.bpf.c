@@ -150,8 +150,11 @@ static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *
 	in = *(volatile __u64 *)&flow->in_bytes;
 	stopped = flow->stop_round && round - flow->stop_round < STOP_ROUNDS;
 	if (flow->state == FLOW_PROMOTED) {
-		if (is_fit(sk, tp) && !stopped && theirs && theirs->state != FLOW_LEAVING)
+		if (is_fit(sk, tp) && !stopped && theirs && theirs->state != FLOW_LEAVING) {
+			if (waiting_at(sk) == NOTHING_WAITS)
+				flow->done_bytes = in;
 			return;
+		}
 		flow->state = FLOW_LEAVING;
 		flow->fit_round = round;
 		flow->done_bytes = in;

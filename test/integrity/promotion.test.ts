@@ -82,8 +82,8 @@ describe('promotion, where the pods opted in for their applications', () => {
       return Number(/"round":\s*"?(\d+)/.exec(stdout)?.[1]);
     };
     const start = await round();
-    await until(async () => ((await round()) >= start + 10 ? true : undefined), {
-      what: 'ten rounds',
+    await until(async () => ((await round()) >= start + 4 ? true : undefined), {
+      what: 'four rounds',
       timeoutMs: 30_000,
       everyMs: 200,
     });

@@ -8,7 +8,6 @@ import { run } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { FaultBed } from '../faults/bed.ts';
 import { accelerated } from './counted.ts';
-import { optIn } from './full.ts';
 import { Player } from './player.ts';
 
 const PAGE_BYTES = 4096;
@@ -20,8 +19,8 @@ const RATIO = 1.2;
  * fast its reader was before it stopped, on either path: 11 to 44 MiB were seen over plain TCP.
  */
 const RECEIVE_BYTES = '4096 131072 6291456';
-/** Redirected on the way: application to sidecar, sidecar to sidecar, sidecar to application. */
-const HOPS = 3;
+/** Redirected by default, at most: application to sidecar, and sidecar to sidecar. */
+const HOPS = 2;
 /** Pages that a message holds and does not fill. */
 const OVERHEAD = 2;
 /** Other traffic of the machine. */
@@ -62,7 +61,6 @@ describe('a stalled reader', () => {
   before(async () => {
     bed = await FaultBed.open('stalled');
     await bed.start();
-    await optIn(bed);
     for (const pod of bed.lab.pods.values()) {
       await run([
         'nsenter',
@@ -108,7 +106,7 @@ describe('a stalled reader', () => {
   }
 
   for (const [count, rounds] of [
-    [1, 3],
+    [1, 2],
     [100, 1],
   ] as const) {
     it(`is sent no more over ${count} accelerated connections, and no send fails`, async () => {
