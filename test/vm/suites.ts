@@ -18,5 +18,11 @@ export const SUITES: readonly Suite[] = [
     timeoutMs: 45 * MINUTE_MS, // 90 s a mesh, emulated
     needsLoad: true,
   },
+  {
+    name: 'integrity',
+    args: ['test/integrity/main.ts', '--minutes', '0', '--size', '1', '--sidecar', 'haproxy'],
+    timeoutMs: 45 * MINUTE_MS,
+    needsLoad: true,
+  },
   { name: 'faithful', args: ['test/faithful/main.ts'], timeoutMs: 45 * MINUTE_MS, needsLoad: true },
 ];
