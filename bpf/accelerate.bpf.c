@@ -25,6 +25,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_SKEW 8
 /* A drained_seq older than this many bytes could be an earlier lap of the numbers. */
 #define SEQ_TRUST_BYTES (1ULL << 31)
+/* A connection is young for so long: what it is may show any moment. */
+#define YOUNG_NS 5000000000ULL
 /* Rounds that a sender of more than may wait stays with TCP. */
 #define STOP_ROUNDS 8
 /*
@@ -122,11 +124,20 @@ static __always_inline void learn_peer(struct conn *conn)
 	conn->flags |= peer->flags;
 }
 
+/* Tells the agent that the next round should come soon. */
+static __always_inline void ask_for_more(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	char mark = '.';
+
+	bpf_seq_write(ctx->meta->seq, &mark, sizeof(mark));
+}
+
 /*
  * A socket that is no longer fit: its peer sends it nothing new from now on, and once
  * nothing can be on its way to it, it leaves. What is in its queue then would be lost.
  */
-static __always_inline void watch_promoted(struct conn *conn, struct sock *sk, struct tcp_sock *tp,
+static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *ctx,
+					   struct conn *conn, struct sock *sk, struct tcp_sock *tp,
 					   __u32 round)
 {
 	__u64 self = conn->self, peer = conn->peer, in;
@@ -139,13 +150,18 @@ static __always_inline void watch_promoted(struct conn *conn, struct sock *sk, s
 	in = *(volatile __u64 *)&flow->in_bytes;
 	stopped = flow->stop_round && round - flow->stop_round < STOP_ROUNDS;
 	if (flow->state == FLOW_PROMOTED) {
-		if (is_fit(sk, tp) && !stopped && theirs && theirs->state != FLOW_LEAVING)
+		if (is_fit(sk, tp) && !stopped && theirs && theirs->state != FLOW_LEAVING) {
+			if (waiting_at(sk) == NOTHING_WAITS)
+				flow->done_bytes = in;
 			return;
+		}
 		flow->state = FLOW_LEAVING;
 		flow->fit_round = round;
 		flow->done_bytes = in;
+		ask_for_more(ctx);
 		return;
 	}
+	ask_for_more(ctx);
 	if (waiting_at(sk) != NOTHING_WAITS || flow->done_bytes != in) {
 		flow->done_bytes = in;
 		flow->fit_round = round;
@@ -168,7 +184,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct flow *flow, *theirs;
 	struct tcp_sock *tp;
 	struct flow fresh = {};
-	__u64 self, peer;
+	__u64 self, peer, age;
 	__u32 round;
 
 	if (!sk || !conn || !settings || !(settings->flags & SETTINGS_ACCEL))
@@ -180,14 +196,17 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	round = settings->round;
 	if (conn->flags & CONN_PROMOTED) {
-		watch_promoted(conn, sk, tp, round);
+		watch_promoted(ctx, conn, sk, tp, round);
 		return 0;
 	}
 	if (!(conn->flags & CONN_PAIRED) && (conn->flags & CONN_CLIENT))
 		learn_peer(conn);
 	if (!(conn->flags & CONN_PAIRED))
 		return 0;
-	if (bpf_ktime_get_ns() - conn->since_ns < settings->min_age_ns)
+	age = bpf_ktime_get_ns() - conn->since_ns;
+	if (age < YOUNG_NS)
+		ask_for_more(ctx);
+	if (age < settings->min_age_ns)
 		return 0;
 	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) ||
 	    !may_enter(conn, settings))
@@ -205,6 +224,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 			return 0;
 	}
 	flow->fit_round = round;
+	ask_for_more(ctx);
 	/* Both ends, in this round or the last: one alone would only pay. */
 	theirs = bpf_map_lookup_elem(&shunt_flows, &peer);
 	if (!theirs || theirs->state == FLOW_LEAVING)

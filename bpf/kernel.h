@@ -77,7 +77,9 @@ struct sk_psock {
 	struct list_head ingress_msg;
 };
 
-struct bpf_iter_meta;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
 
 /* Context of iter/bpf_sk_storage_map. */
 struct bpf_iter__bpf_sk_storage_map {

@@ -134,7 +134,10 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
   program
     .command('doctor')
     .description('check every prerequisite: ok, warn or fail, and one fix each')
-    .action(does(async (context) => (await import('./doctor/doctor.ts')).doctor(context)));
+    .option('--canary', 'try on sockets of its own whether this kernel can accelerate')
+    .action(
+      does(async (context, _, options) => (await import('./doctor/doctor.ts')).doctor(context, options)),
+    );
 
   const pod = program.command('pod').description('pods of this node');
   pod

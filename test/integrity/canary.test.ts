@@ -1,12 +1,13 @@
 /** The canary stands between a kernel, or a program, that cannot accelerate rightly and the connections of the node. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { TUNING } from '../../src/datapath/ebpf/accelerator.ts';
 import { runCanary } from '../../src/datapath/ebpf/canary.ts';
 import { builtObjects } from '../../src/datapath/ebpf/compile.ts';
+import { attempt } from '../../src/lab/command.ts';
 import { FaultBed } from '../faults/bed.ts';
 import { accelerated } from './counted.ts';
 import { rebuilt } from './naive.ts';
@@ -28,7 +29,6 @@ describe('the canary', () => {
   });
 
   it('leaves every file and namespace of the process as it was', async () => {
-    const { readdirSync, readlinkSync } = await import('node:fs');
     const state = (): string[] => [
       readlinkSync('/proc/thread-self/ns/net'),
       String(readdirSync('/proc/self/fd').length),
@@ -37,6 +37,17 @@ describe('the canary', () => {
     const before = state();
     await runCanary(builtObjects(), TUNING);
     assert.deepEqual(state(), before);
+  });
+});
+
+describe('shunt doctor --canary', () => {
+  it('tells of every item, and only warns of what costs acceleration', async () => {
+    const argv = ['--conditions=source', join(import.meta.dirname, '../../src/cli/main.ts')] as const;
+    const { stdout } = await attempt([process.execPath, ...argv, 'doctor', '--canary', '-o', 'json']);
+    const findings: { check: string; level: string }[] = JSON.parse(stdout);
+    const canary = findings.filter(({ check }) => check.startsWith('canary: '));
+    assert.ok(canary.some(({ check, level }) => check === 'canary: order' && level === 'ok'));
+    assert.ok(canary.every(({ level }) => level !== 'fail'));
   });
 });
 

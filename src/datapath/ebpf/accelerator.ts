@@ -8,8 +8,12 @@ import { type Settings, SettingsFlags } from './gen/objects.ts';
 import type { Objects } from './objects.ts';
 import { type Acceleration, KERNEL_BTF, startAcceleration } from './self_test.ts';
 
-/** A few times a second while anything may be promoted. */
+/** From walk to walk while a connection is young, or about to enter or to leave. */
 const PERIOD_MS = 250;
+/** While none is. */
+const IDLE_PERIOD_MS = 1000;
+/** So many times what a walk took lies between two: a twentieth of one CPU at most. */
+const SHARE = 20;
 
 /**
  * Redirected bytes that may wait unread at one end. Past it the sender goes over to TCP, which some readers take badly
@@ -99,8 +103,11 @@ export class Accelerator implements Disposable {
     const told = new Set<string>();
     while (!signal.aborted && this.#running !== null) {
       try {
-        if (this.#enabled()) await this.promote();
-        await delay(PERIOD_MS, undefined, { signal });
+        const start = performance.now();
+        const busy = this.#enabled() && (await this.promote());
+        const tookMs = performance.now() - start;
+        const periodMs = Math.max(busy ? PERIOD_MS : IDLE_PERIOD_MS, SHARE * tookMs);
+        await delay(periodMs, undefined, { signal });
       } catch (error) {
         if (signal.aborted) return;
         const failure = error instanceof Error ? error : new Error(String(error));
@@ -112,12 +119,12 @@ export class Accelerator implements Disposable {
     }
   }
 
-  /** One walk over all connections. */
-  async promote(): Promise<void> {
-    if (this.#running === null) return;
+  /** One walk over all connections; false when nothing of them is about to change. */
+  async promote(): Promise<boolean> {
+    if (this.#running === null) return false;
     this.#round = (this.#round + 1) >>> 0;
     this.#write(true);
-    await this.#running.iterator.readIter();
+    return (await this.#running.iterator.readIter()) !== '';
   }
 
   [Symbol.dispose](): void {

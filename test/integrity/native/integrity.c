@@ -264,7 +264,7 @@ static int exchange(struct end *end)
 
 static int turned(struct end *end)
 {
-	if (warm(end, WARM_ROUNDS, WARM_PAUSE_US) < 0)
+	if (warm(end, 3 * WARM_ROUNDS, WARM_PAUSE_US) < 0)
 		return -1;
 	set_blocking(end, true);
 	end->style = BLOCKING;
@@ -655,10 +655,10 @@ static int brief(struct end *end)
 	return put_get(end, 1 + next(&end->rng) % 4000, 1 + next(&end->rng) % 4000);
 }
 
-/* Goes on for about eight seconds, whatever happens around it. */
+/* Goes on for six seconds or so, whatever happens around it. */
 static int lasting(struct end *end)
 {
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 280; i++) {
 		size_t there = size_of(&end->rng) / 8 + 1, back = size_of(&end->rng) / 8 + 1;
 
 		if (put_get(end, there, back) < 0)

@@ -1,0 +1,94 @@
+/** Who enters the sockhash, who leaves it again, and what looking costs. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { until } from '../../src/lab/deadline.ts';
+import { APP_PORT } from '../../src/lab/host.ts';
+import { FaultBed } from '../faults/bed.ts';
+import { accelerated } from './counted.ts';
+import { optIn } from './full.ts';
+import { Player, seedOf } from './player.ts';
+
+const CONNECTIONS = 4;
+/** Ends of a connection from pod to pod: of two applications, and two each of the sidecars. */
+const ENDS = 6;
+
+describe('promotion, where the pods opted in for their applications', () => {
+  let bed: FaultBed;
+  let player: Player;
+  before(async () => {
+    bed = await FaultBed.open('promotion');
+    await bed.start();
+    await optIn(bed);
+    player = await Player.start(bed.lab, bed.lab.pod('a'), bed.lab.pod('b'));
+  });
+  after(async () => {
+    await player?.[Symbol.asyncDispose]();
+    await bed?.[Symbol.asyncDispose]();
+  });
+
+  /** Ends that are in the sockhash and are being redirected to. */
+  async function promoted(): Promise<number> {
+    const { stdout } = await bed.cli('map', 'dump', 'flows', '-o', 'json');
+    return stdout.split('FLOW_PROMOTED').length - 1;
+  }
+
+  const reaches = (count: number): Promise<number> =>
+    until(async () => ((await promoted()) === count ? count : undefined), {
+      what: `${count} promoted sockets`,
+      timeoutMs: 20_000,
+      everyMs: 50,
+    });
+
+  it('takes up every end, lets those go that turn blocking, and loses no byte by it', async () => {
+    const playing = player.play([{ scenario: 'turned', count: CONNECTIONS }], seedOf('turned'));
+    await reaches(ENDS * CONNECTIONS);
+    // What is left: between the sidecars, which know nothing of it.
+    await reaches(2 * CONNECTIONS);
+    assert.deepEqual([...(await playing).keys()].sort(), ['turned client: ok', 'turned server: ok']);
+  });
+
+  it('does not take up blocking sockets, nor connections that end soon', async () => {
+    await reaches(0);
+    const before = await accelerated(bed);
+    const seen = await player.play([{ scenario: 'brief', count: 200 }], seedOf('brief'));
+    assert.deepEqual([...seen.keys()].sort(), ['brief client: ok', 'brief server: ok']);
+    assert.equal(await accelerated(bed), before);
+    assert.equal(await promoted(), 0);
+  });
+
+  it('lets connections go whose sender runs far ahead of its reader', async () => {
+    const playing = player.play([{ scenario: 'flood', count: CONNECTIONS }], seedOf('flood'), { cuts: true });
+    const leaving = async (): Promise<true | undefined> => {
+      const { stdout } = await bed.cli('map', 'dump', 'flows', '-o', 'json');
+      return stdout.includes('FLOW_LEAVING') ? true : undefined;
+    };
+    await until(leaving, { what: 'a socket to leave', timeoutMs: 20_000, everyMs: 20 });
+    await playing;
+    await player.play([{ scenario: 'release', count: 1 }], 1);
+  });
+
+  it('keeps idle connections, and serves them when they speak again', async () => {
+    const client = await bed.lab.pod('a').client();
+    await using connection = await client.connect({ host: bed.lab.pod('b').address(4), port: APP_PORT });
+    const served = async (): Promise<true | undefined> => {
+      const before = await accelerated(bed);
+      await connection.exchange(10, 500);
+      return (await accelerated(bed)) > before ? true : undefined;
+    };
+    await until(served, { what: 'messages to be redirected', timeoutMs: 20_000, everyMs: 50 });
+    // Rounds pass: by the map of settings, which each of them writes.
+    const round = async (): Promise<number> => {
+      const { stdout } = await bed.cli('map', 'dump', 'settings', '-o', 'json');
+      return Number(/"round":\s*"?(\d+)/.exec(stdout)?.[1]);
+    };
+    const start = await round();
+    await until(async () => ((await round()) >= start + 4 ? true : undefined), {
+      what: 'four rounds',
+      timeoutMs: 30_000,
+      everyMs: 200,
+    });
+    const before = await accelerated(bed);
+    await connection.exchange(10, 500);
+    assert.ok((await accelerated(bed)) >= before + 20n);
+  });
+});
