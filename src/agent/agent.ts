@@ -67,6 +67,9 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     Object.assign(drift, report, { checkedAt: new Date().toISOString() });
     return report;
   };
+  const sweep = async (): Promise<void> => {
+    Object.assign(drift, await reconciler.sweep(), { checkedAt: new Date().toISOString() });
+  };
   const rejections = new Rejections(log);
   rejections.tell(first.value);
   await reconcile(first.value);
@@ -142,7 +145,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     watchPods(snapshots, reconcile, rejections, repair, log),
     lookAgain(reconciler, repair, log, ended),
     source.repairer?.run(ended),
-    reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
+    reconcilePeriodically(options.reconcileIntervalMs, sweep, log, ended),
     tellEvents(datapath, reconciler, reconcile, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
     settings.watch(ended, async (outcome) => {
@@ -241,14 +244,14 @@ async function lookAgain(
 
 async function reconcilePeriodically(
   intervalMs: number,
-  reconcile: () => Promise<ReconcileReport>,
+  sweep: () => Promise<void>,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
     await delay(intervalMs, undefined, { signal }).catch(() => {});
     if (signal.aborted) return;
-    await reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    await sweep().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
   }
 }
 

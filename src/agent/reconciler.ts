@@ -28,6 +28,8 @@ interface Entry {
 /** A pod whose sandbox is being made is looked for again soon, and then ever less often. */
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 30_000;
+/** Looking at one takes about a millisecond. */
+const SLICE_PODS = 20;
 
 export class Reconciler {
   readonly #backends: NodeBackends;
@@ -65,6 +67,20 @@ export class Reconciler {
    */
   reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
     return this.#queue(() => this.#pass(snapshot ?? this.#snapshot, snapshot?.changed ?? null));
+  }
+
+  /** As a pass over everything, but in slices, so that what happens meanwhile waits for one of them only. */
+  async sweep(): Promise<ReconcileReport> {
+    const uids = [...this.#entries.keys()];
+    const report: ReconcileReport = { repaired: [], outstanding: [] };
+    for (let at = 0; at <= uids.length; at += SLICE_PODS) {
+      const slice = new Set(uids.slice(at, at + SLICE_PODS));
+      const last = at + SLICE_PODS > uids.length;
+      const { repaired, outstanding } = await this.#queue(() => this.#pass(this.#snapshot, slice, last));
+      report.repaired.push(...repaired);
+      report.outstanding.push(...outstanding);
+    }
+    return report;
   }
 
   /** When the next pod that has not started is to be looked for again, on the monotonic clock; null without any. */
@@ -112,8 +128,15 @@ export class Reconciler {
     return [...this.#entries.values()].map((entry) => reportOf(entry, kernel));
   }
 
-  /** @param only uids of the pods to look at; null for all, and for what the kernel holds besides */
-  async #pass(snapshot: Snapshot, only: ReadonlySet<string> | null): Promise<ReconcileReport> {
+  /**
+   * @param only uids of the pods to look at; null for all
+   * @param whole whether to look, too, at what the kernel holds besides pods of the source
+   */
+  async #pass(
+    snapshot: Snapshot,
+    only: ReadonlySet<string> | null,
+    whole = only === null,
+  ): Promise<ReconcileReport> {
     const report: ReconcileReport = { repaired: [], outstanding: [] };
     const context = this.#context();
     this.#snapshot = snapshot;
@@ -135,11 +158,12 @@ export class Reconciler {
         desireOf(pod, namespace === undefined ? context : { ...context, namespace }, this.#locator.locate);
       entries.set(uid, unchanged ?? (await this.#settle(desire, earlier, taken, report)));
     }
-    await this.#withdrawOrphans(entries, before, snapshot, report, only !== null);
+    await this.#withdrawOrphans(entries, before, snapshot, report, !whole);
     this.#entries = entries;
-    if (only !== null) return report;
-    for (const datapath of this.#datapaths) report.repaired.push(...(await datapath.repair()));
-    this.#first = false;
+    if (whole) {
+      for (const datapath of this.#datapaths) report.repaired.push(...(await datapath.repair()));
+      this.#first = false;
+    }
     if (report.repaired.length > 0)
       this.#log.warn({ event: 'drift', repaired: report.repaired }, 'repaired drift');
     return report;
