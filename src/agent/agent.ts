@@ -88,16 +88,24 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
     });
   });
+  const watchContainers = ({ pods }: Snapshot): void =>
+    containers.set(pods.flatMap(({ pod }) => containerDirectories(pod)));
   const reconcile = async (snapshot?: Snapshot): Promise<ReconcileReport> => {
     if (snapshot !== undefined) cni?.finder.update(snapshot.pods.map(({ pod }) => pod));
     // Before the pass looks for cgroups, so that none comes between.
-    containers.set((snapshot ?? reconciler.snapshot).pods.flatMap(({ pod }) => containerDirectories(pod)));
+    watchContainers(snapshot ?? reconciler.snapshot);
     const report = await reconciler.reconcile(snapshot);
     cni?.passed(reconciler);
     // A pass over some pods says nothing of the others.
     if (snapshot?.changed) return report;
     Object.assign(drift, report, { checkedAt: new Date().toISOString() });
     return report;
+  };
+  const sweep = async (): Promise<void> => {
+    watchContainers(reconciler.snapshot);
+    const report = await reconciler.sweep();
+    cni?.passed(reconciler);
+    Object.assign(drift, report, { checkedAt: new Date().toISOString() });
   };
   const rejections = new Rejections(log);
   rejections.tell(first.value);
@@ -185,7 +193,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     watchPods(snapshots, reconcile, rejections, repair, log),
     lookAgain(reconciler, repair, log, ended),
     source.repairer?.run(ended),
-    reconcilePeriodically(options.reconcileIntervalMs, reconcile, log, ended),
+    reconcilePeriodically(options.reconcileIntervalMs, sweep, log, ended),
     tellEvents(datapath, reconciler, reconcile, observation.tally, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
     settings.watch(ended, async (outcome) => {
@@ -300,14 +308,14 @@ async function lookAgain(
 
 async function reconcilePeriodically(
   intervalMs: number,
-  reconcile: () => Promise<ReconcileReport>,
+  sweep: () => Promise<void>,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
     await delay(intervalMs, undefined, { signal }).catch(() => {});
     if (signal.aborted) return;
-    await reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+    await sweep().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
   }
 }
 

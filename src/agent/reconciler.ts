@@ -55,6 +55,10 @@ export interface PodState {
 /** A pod whose sandbox is being made is looked for again soon, and then ever less often. */
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 30_000;
+/** Looking at one takes about a millisecond. */
+const SLICE_PODS = 20;
+
+type PassArguments = [snapshot: Snapshot, only: ReadonlySet<string> | null, whole?: boolean];
 
 export class Reconciler {
   readonly #backends: NodeBackends;
@@ -95,6 +99,20 @@ export class Reconciler {
    */
   reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
     return this.#queue(() => this.#observed(snapshot ?? this.#snapshot, snapshot?.changed ?? null));
+  }
+
+  /** As a pass over everything, but in slices, so that what happens meanwhile waits for one of them only. */
+  async sweep(): Promise<ReconcileReport> {
+    const uids = [...this.#entries.keys()];
+    const report: ReconcileReport = { repaired: [], outstanding: [] };
+    for (let at = 0; at <= uids.length; at += SLICE_PODS) {
+      const slice = new Set(uids.slice(at, at + SLICE_PODS));
+      const last = at + SLICE_PODS > uids.length;
+      const { repaired, outstanding } = await this.#queue(() => this.#observed(this.#snapshot, slice, last));
+      report.repaired.push(...repaired);
+      report.outstanding.push(...outstanding);
+    }
+    return report;
   }
 
   /** When the next pod that has not started is to be looked for again, on the monotonic clock; null without any. */
@@ -209,20 +227,27 @@ export class Reconciler {
     });
   }
 
-  async #observed(snapshot: Snapshot, only: ReadonlySet<string> | null): Promise<ReconcileReport> {
+  async #observed(...args: PassArguments): Promise<ReconcileReport> {
     const startedMs = performance.now();
     let report: ReconcileReport | null = null;
     this.#observer?.began();
     try {
-      report = await this.#pass(snapshot, only);
+      report = await this.#pass(...args);
       return report;
     } finally {
       this.#observer?.ended(performance.now() - startedMs, report);
     }
   }
 
-  /** @param only uids of the pods to look at; null for all, and for what the kernel holds besides */
-  async #pass(snapshot: Snapshot, only: ReadonlySet<string> | null): Promise<ReconcileReport> {
+  /**
+   * @param only uids of the pods to look at; null for all
+   * @param whole whether to look, too, at what the kernel holds besides pods of the source
+   */
+  async #pass(
+    snapshot: Snapshot,
+    only: ReadonlySet<string> | null,
+    whole = only === null,
+  ): Promise<ReconcileReport> {
     const report: ReconcileReport = { repaired: [], outstanding: [] };
     const context = this.#context();
     this.#snapshot = snapshot;
@@ -242,11 +267,12 @@ export class Reconciler {
       const desire = unchanged?.desire ?? this.#desireOf(pod, namespace, context);
       entries.set(uid, unchanged ?? (await this.#settle(desire, earlier, taken, report)));
     }
-    await this.#withdrawOrphans(entries, before, snapshot, report, only !== null);
+    await this.#withdrawOrphans(entries, before, snapshot, report, !whole);
     this.#entries = entries;
-    if (only !== null) return report;
-    for (const datapath of this.#datapaths) report.repaired.push(...(await datapath.repair()));
-    this.#first = false;
+    if (whole) {
+      for (const datapath of this.#datapaths) report.repaired.push(...(await datapath.repair()));
+      this.#first = false;
+    }
     if (report.repaired.length > 0)
       this.#log.warn({ event: 'drift', repaired: report.repaired }, 'repaired drift');
     return report;

@@ -37,9 +37,16 @@ describe('an agent on a node of a cluster', () => {
   let agent: LabProcess | null = null;
 
   const pins = ['--bpffs', bpffs, '--socket', socket];
-  async function start(): Promise<void> {
+  async function start(reconcileSeconds = 3600): Promise<void> {
     const source = ['--kubeconfig', kubeconfig, '--node-name', node, '--cgroup', kube.cgroup.path];
-    const argv = [...CLI, 'agent', ...source, ...pins, '--reconcile-interval', '3600'] as const;
+    const argv = [
+      ...CLI,
+      'agent',
+      ...source,
+      ...pins,
+      '--reconcile-interval',
+      String(reconcileSeconds),
+    ] as const;
     agent = await LabProcess.start('agent', [...argv], { logFile: join(folder, 'agent.log') });
     await until(
       async () => {
@@ -141,7 +148,7 @@ describe('an agent on a node of a cluster', () => {
     const { pods } = await settled('the error', (_, status) => status.source.rejected.length > 0);
     assert.equal(stateOf(pods, uid(1)), 'enrolled');
     await agent?.stop('SIGKILL', 10_000);
-    await start();
+    await start(1);
     const { status } = await settled('its first pass', (_, seen) => seen.drift.outstanding.length > 0);
     assert.equal(status.source.rejected[0]?.code, 'SHUNT_E_KUBE_UNREACHABLE');
     assert.equal(status.adopted.pods, 2);
@@ -156,6 +163,10 @@ describe('an agent on a node of a cluster', () => {
       (seen) => stateOf(seen, uid(5)) === undefined,
     );
     assert.equal(last.pods.enrolled, 1);
-    assert.deepEqual(last.drift.outstanding, []);
+    const { checkedAt } = last.drift;
+    const swept = await settled('the next sweep', (_, { drift }) => drift.checkedAt > checkedAt);
+    assert.equal(swept.status.pods.enrolled, 1);
+    assert.deepEqual(swept.status.drift.repaired, []);
+    assert.deepEqual(swept.status.drift.outstanding, []);
   });
 });
