@@ -15,7 +15,7 @@ import { resolveNetns } from '../../src/pod/netns.ts';
 import type { PodObject } from '../../src/pod/workload.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
 import { fixturePod } from '../fixtures/pod.ts';
-import { Model, type PodKind } from './model.ts';
+import { Model, type PodKind, type Sandbox } from './model.ts';
 import { podArgs } from './plugin.ts';
 import { FakeKernel, type Kernel, World } from './world.ts';
 
@@ -120,6 +120,14 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ op: fc.constant('vanish' as const), netns: fc.nat(3) }) },
 );
 
+/** A plugin that was killed before it said anything, for a sandbox whose pod has a newer one since. */
+const MOVED_AND_BROKEN_OFF: Op[] = [
+  { op: 'add', pod: 'p1', sandbox: 1, netns: 2, bytes: 0 },
+  { op: 'add', pod: 'p1', sandbox: 0, netns: 0, bytes: 0 },
+  { op: 'broken add', pod: 'p1', sandbox: 1, netns: 0, bytes: 0 },
+  { op: 'gc', valid: ['p1-1'] },
+];
+
 /** Two namespaces for each pod; `netns` 2 is the first of the next pod's. */
 function numberOf(pod: string, netns: number): number {
   const own = Number(pod.slice(1)) * 2;
@@ -145,15 +153,13 @@ function called(
 
 /** Asserts that the world is as one of the models has it, and gives that one. */
 function seen(world: World, ...models: Model[]): Model {
-  const state = (attachments: string[], held: bigint[]) =>
-    JSON.stringify({ attachments: attachments.sort(), held: held.map(String).sort() });
+  const state = (attachments: readonly Omit<Sandbox, 'pod'>[], held: bigint[]) =>
+    JSON.stringify({
+      attachments: attachments.map(({ container, netns }) => `${container} in ${netns}`),
+      held: held.map(String).sort(),
+    });
   const is = state(world.recorded(), world.kernel.held());
-  const wanted = models.map((model) =>
-    state(
-      model.attachments.map(({ container }) => container),
-      [...model.held.values()],
-    ),
-  );
+  const wanted = models.map((model) => state(model.attachments, [...model.held.values()]));
   const at = wanted.indexOf(is);
   assert.ok(at >= 0, `is ${is}, was to be ${wanted.join(' or ')}`);
   return models[at] ?? new Model();
@@ -229,7 +235,7 @@ async function play(kernel: Kernel, ops: readonly Op[]): Promise<void> {
   await world.start();
   let model = new Model();
   for (const each of ops) model = await step(world, model, each);
-  for (const container of world.recorded()) model.del(container);
+  for (const { container } of world.recorded()) model.del(container);
   const gone = { cniVersion: '1.1.0', name: 'net', 'cni.dev/valid-attachments': [] };
   assert.equal(await world.call({ variables: { CNI_COMMAND: 'GC' }, stdin: JSON.stringify(gone) }), 0);
   // Whatever happened before: the runtime's last word leaves nothing behind.
@@ -241,7 +247,7 @@ test(`${SEQUENCES - ON_KERNEL} sequences on a data plane in memory`, async () =>
     fc.asyncProperty(fc.array(op, { minLength: 1, maxLength: 16 }), (ops) =>
       play(new FakeKernel(namespaces.isThere), ops),
     ),
-    { numRuns: SEQUENCES - ON_KERNEL },
+    { numRuns: SEQUENCES - ON_KERNEL, examples: [[MOVED_AND_BROKEN_OFF]] },
   );
 });
 

@@ -1,10 +1,11 @@
 /** One node for the random test: the real server, enrolment, records and reconciler over a data plane. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
+import * as v from 'valibot';
 import { CniEnrolment, locatorBeside } from '../../src/agent/cni_enrolment.ts';
 import { LatestPods } from '../../src/agent/pod_finder.ts';
 import { Reconciler } from '../../src/agent/reconciler.ts';
@@ -68,6 +69,12 @@ export class FakeKernel implements Kernel {
     };
   }
 }
+
+const OnRecord = v.object({
+  containerId: v.string(),
+  netns: v.object({ cookie: v.string() }),
+  serial: v.number(),
+});
 
 export interface Called {
   variables: Record<string, string>;
@@ -178,11 +185,13 @@ export class World implements AsyncDisposable {
     while (this.#working > 0) await new Promise((resolve) => setImmediate(resolve));
   }
 
-  /** Container ids on record. */
-  recorded(): string[] {
-    return readdirSync(join(this.#folder, 'attachments'))
-      .map((name) => name.split(':')[0] ?? '')
-      .sort();
+  /** Sandboxes on record, in the order of their ADDs. */
+  recorded(): { container: string; netns: bigint }[] {
+    const folder = join(this.#folder, 'attachments');
+    return readdirSync(folder)
+      .map((name) => v.parse(OnRecord, JSON.parse(readFileSync(join(folder, name), 'utf8'))))
+      .sort((a, b) => a.serial - b.serial)
+      .map(({ containerId, netns }) => ({ container: containerId, netns: BigInt(netns.cookie) }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
