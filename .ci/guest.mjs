@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { at, BIN, NODE, ROOT } from './place.mjs';
 
@@ -43,7 +42,9 @@ export async function runInGuest(files, signal, tell) {
     stdio: ['ignore', 'pipe', 'pipe'],
     signal,
   });
-  child.on('error', () => {}); // aborted: 'exit' follows
+  child.on('error', () => {}); // aborted: 'close' follows
+  // Not once(), which takes the abort for an error.
+  const closed = new Promise((resolve) => child.on('close', resolve));
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text) => (output += text));
@@ -51,7 +52,7 @@ export async function runInGuest(files, signal, tell) {
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (line !== '') tell(`guest: ${line}`);
     });
-  const [code] = await once(child, 'close');
+  const code = await closed;
   const tail = output.trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
   const unavailable = code === 0 ? null : UNAVAILABLE.exec(output);
   const what = isOnlyEbpf ? 'all that needs eBPF' : 'load and conformance with Istio';
