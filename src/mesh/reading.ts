@@ -58,7 +58,8 @@ export class Reading {
       }));
       return { kind: 'reject', notes };
     }
-    const { acceleration, notes } = accelerationWanted(pod);
+    const byDefault = SHORT_READERS.includes(policy.mesh) ? 'off' : 'outbound';
+    const { acceleration, notes } = accelerationWanted(pod, byDefault);
     return {
       kind: 'redirect',
       policy: normal,
@@ -68,6 +69,9 @@ export class Reading {
     };
   }
 }
+
+/** Meshes whose sidecar takes a short read for the last, as tokio does, or may be any program. */
+const SHORT_READERS: readonly string[] = ['linkerd', 'custom'];
 
 /** A container by its name, init containers (native sidecars) before the others. */
 export function containerOf(pod: PodObject, ...names: string[]): ContainerSpec | null {
