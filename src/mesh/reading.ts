@@ -58,7 +58,8 @@ export class Reading {
       }));
       return { kind: 'reject', notes };
     }
-    const { acceleration, notes } = accelerationWanted(pod);
+    const byDefault = READ_TO_THE_END.includes(policy.mesh) ? 'outbound' : 'off';
+    const { acceleration, notes } = accelerationWanted(pod, byDefault);
     return {
       kind: 'redirect',
       policy: normal,
@@ -68,6 +69,9 @@ export class Reading {
     };
   }
 }
+
+/** Meshes whose sidecar is Envoy, which reads until there is nothing. Tokio (Linkerd) takes a short read for the last. */
+const READ_TO_THE_END: readonly string[] = ['istio', 'kuma', 'consul', 'osm', 'appmesh'];
 
 /** A container by its name, init containers (native sidecars) before the others. */
 export function containerOf(pod: PodObject, ...names: string[]): ContainerSpec | null {

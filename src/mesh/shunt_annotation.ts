@@ -29,10 +29,17 @@ export function backendWanted(pod: PodObject): { backend: BackendWish | null; no
   return { backend: null, notes: [{ annotation: BACKEND, value: clip(value), message }] };
 }
 
-/** How far acceleration may go. What is not understood turns it off, which is always safe. */
-export function accelerationWanted(pod: PodObject): { acceleration: Acceleration; notes: PolicyNote[] } {
+/**
+ * How far acceleration may go. What is not understood turns it off, which is always safe.
+ *
+ * @param byDefault of the mesh: its sidecar has to read until there is nothing (docs/acceleration.md, Limits)
+ */
+export function accelerationWanted(
+  pod: PodObject,
+  byDefault: Acceleration = 'outbound',
+): { acceleration: Acceleration; notes: PolicyNote[] } {
   const value = pod.metadata.annotations[ACCELERATION];
-  if (value === undefined) return { acceleration: 'outbound', notes: [] };
+  if (value === undefined) return { acceleration: byDefault, notes: [] };
   if (value === 'off' || value === 'outbound' || value === 'full') return { acceleration: value, notes: [] };
   const message = 'is none of "off", "outbound" and "full"; acceleration is off';
   return { acceleration: 'off', notes: [{ annotation: ACCELERATION, value: clip(value), message }] };

@@ -11,7 +11,7 @@ import { kinds, planOf, unexpected, wrong } from './plan.ts';
 import { type Observations, Player, seedOf } from './player.ts';
 
 /** The bounded form; `npm run test:integrity` plays more, longer. */
-const PLAN = planOf(2);
+const PLAN = planOf(2, 'haproxy');
 const SEED = seedOf(process.env.SHUNT_INTEGRITY_SEED ?? 'bounded');
 const BLIND_CANARY = `export const runCanary = async () =>
   ({ items: [], sidecars: true, applications: true, peerSeq: true });

@@ -92,7 +92,7 @@ for (const kind of wanted) {
     continue;
   }
   const endMs = performance.now() + (minutes * 60_000) / wanted.length;
-  await suite(kind, planOf(size), values.seed, endMs);
+  await suite(kind, planOf(size, kind), values.seed, endMs);
 }
 process.stdout.write(`\n${tally.passed} passed, ${tally.failed} failed (seed ${values.seed})\n`);
 process.exitCode = tally.failed === 0 && tally.passed > 0 ? 0 : 1;

@@ -438,10 +438,8 @@ static int looked_away(struct end *end)
 	return get(end, 1);
 }
 
-static int half(struct end *end)
+static int half_of(struct end *end, size_t there, size_t back)
 {
-	size_t there = size_of(&end->rng), back = size_of(&end->rng);
-
 	if (warm(end, WARM_ROUNDS, WARM_PAUSE_US) < 0)
 		return -1;
 	if (end->server)
@@ -450,6 +448,22 @@ static int half(struct end *end)
 		return -1;
 	shutdown(end->fd, SHUT_WR);
 	return get_to_end(end, back);
+}
+
+static int half(struct end *end)
+{
+	size_t there = size_of(&end->rng), back = size_of(&end->rng);
+
+	return half_of(end, there, back);
+}
+
+/* More than may be redirected unread, with the end of the stream right behind it. */
+static int long_half(struct end *end)
+{
+	size_t there = 1 + next(&end->rng) % (4 * MEGABYTE);
+	size_t back = 1 + next(&end->rng) % (24 * MEGABYTE);
+
+	return half_of(end, there, back);
 }
 
 /* The server closes with bytes unread: the client must hear of it. */
@@ -688,6 +702,7 @@ static const struct scenario {
 	{ "stalled", stalled, POLLED },
 	{ "looked-away", looked_away, POLLED },
 	{ "half", half, POLLED },
+	{ "long-half", long_half, POLLED },
 	{ "unread", unread, POLLED },
 	{ "reset", reset, POLLED },
 	{ "sendfile", files, POLLED },
