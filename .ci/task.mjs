@@ -38,6 +38,11 @@ const TASKS = {
   'test:matrix': { purpose: 'test:matrix', root: true, program: ['--conditions=source', 'test/vm/main.ts'] },
   'test:kube': { purpose: 'test:kube', root: true, program: ['--conditions=source', 'test/kube/main.ts'] },
   bench: { purpose: 'test', root: true, program: ['--conditions=source', 'bench/main.ts'] },
+  'bench:programs': {
+    purpose: 'test',
+    root: true,
+    program: ['--conditions=source', 'bench/programs.ts'],
+  },
   'bench:rules': {
     purpose: 'test',
     root: true,

@@ -28,6 +28,7 @@ export function plot(measurements: readonly Measurement[]): string {
   const height = 60 + rows.length * (SHOWN.length * BAR + GAP);
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="11">`,
+    '<title>Ratios to iptables REDIRECT</title>',
     `<rect width="${WIDTH}" height="${height}" fill="white"/>`,
     text(10, 18, 'Ratio to iptables REDIRECT in the same round (iptables = 1)', 'font-weight="bold"'),
   ];
