@@ -63,7 +63,7 @@ function settingsOf(args: string[]): Settings | undefined {
   return {
     kernels: values.kernel,
     command,
-    env: { PATH: process.env['PATH'] ?? '', ...Object.fromEntries(env) },
+    env: { PATH: process.env.PATH ?? '', ...Object.fromEntries(env) },
     cpus: positive('cpus'),
     memoryMb: positive('memory'),
     timeoutMs: positive('timeout') * 1000,

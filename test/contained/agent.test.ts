@@ -11,6 +11,7 @@ import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { pidfdGetfd, pidfdOpen, socketCookie } from '../../src/pod/syscall.ts';
 import { FaultBed } from '../faults/bed.ts';
+import { optIn } from '../integrity/full.ts';
 import { compileStrangers, loadStrangers, SLOT, type Strangers } from './bed.ts';
 
 const TCP_ESTABLISHED = '01';
@@ -23,6 +24,8 @@ describe('an agent beside programs of others', () => {
     bed = await FaultBed.open('others');
     const status = await bed.start();
     assert.ok(status.acceleration.enabled, status.acceleration.reason);
+    // Whatever the canary says of applications' sockets here: it is about those.
+    await optIn(bed);
     const folder = stack.adopt(mkdtempSync(join(tmpdir(), 'shunt-others-')), (path) =>
       rmSync(path, { recursive: true }),
     );

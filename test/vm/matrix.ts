@@ -132,7 +132,7 @@ function guestPlace(name: string, tell: (line: string) => void): Place {
           ...{ kernel, qemu, timeoutMs, out, signal, err: process.stderr, checkout: CHECKOUT },
           ...{ accel: 'tcg,thread=multi', cpus: 2, memoryMb: 3072 },
           command: ['node', '--conditions=source', ...args],
-          env: { PATH: process.env['PATH'] ?? '' },
+          env: { PATH: process.env.PATH ?? '' },
         });
         out.end();
         // A suite does not pass when it hurt the kernel.
