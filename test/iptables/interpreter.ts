@@ -161,6 +161,10 @@ function parseRule(text: string, words: readonly string[]): Rule {
     } else if (TARGET_OPTIONS.has(option)) {
       if (rule.target === null) throw new Error(`${option} without a target: ${text}`);
       rule.options.set(option, value);
+    } else if (option === '--tcp-flags') {
+      // Packets here are the first of their connection.
+      const flags = `${value} ${words[at++]}`;
+      if (flags !== 'FIN,SYN,RST,ACK SYN' || negated) throw new Error(`${option} ${flags} is not known`);
     } else if (option === '-m') {
       if (!MODULES.has(value)) throw new Error(`match ${value} is not known: ${text}`);
     } else {

@@ -47,5 +47,6 @@ test('the page says what was not run, and when the rest was', () => {
   const cells = line.split(/(?<!\\)\|/).map((text) => text.trim());
   assert.equal(cells.length, SUITES.length + 5);
   assert.deepEqual(cells.slice(1, 6), ['6.1', '1', '3', 'passed: a \\| b', 'not run']);
-  assert.equal(cells.at(-2), 'not applicable: old');
+  const faults = SUITES.findIndex(({ name }) => name === 'faults');
+  assert.equal(cells[4 + faults], 'not applicable: old');
 });

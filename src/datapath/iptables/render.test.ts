@@ -34,8 +34,8 @@ describe('Istio', () => {
 :SHUNT_TO_INBOUND - [0:0]
 :SHUNT_OUTPUT - [0:0]
 :SHUNT_INBOUND - [0:0]
--A SHUNT_TO_OUTBOUND -p tcp -j REDIRECT --to-ports 15001
--A SHUNT_TO_INBOUND -p tcp -j REDIRECT --to-ports 15006
+-A SHUNT_TO_OUTBOUND -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j REDIRECT --to-ports 15001
+-A SHUNT_TO_INBOUND -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j REDIRECT --to-ports 15006
 -A SHUNT_OUTPUT -s ::6/128 -o lo -j RETURN
 -A SHUNT_OUTPUT ! -d ::1/128 -o lo -p tcp -m tcp ! --dport 15008 -m owner --uid-owner 1337 -j SHUNT_TO_INBOUND
 -A SHUNT_OUTPUT -o lo -m owner ! --uid-owner 1337 -j RETURN

@@ -12,6 +12,12 @@ import { CHAINS, targetOf } from './target.ts';
 import { zoneRules } from './zones.ts';
 
 /**
+ * Connection tracking takes up connections that are older than the rules at whatever packet it sees first, and that may be
+ * an answer: redirected, it would never arrive. A mesh's own rules are there before any connection; ours may come later.
+ */
+const SYN = '-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN';
+
+/**
  * Rules of a policy; none when the mesh installs none for the family.
  *
  * @param podAddress the pod's address of this family, for rules that name it
@@ -42,8 +48,8 @@ export function rulesetOf(policy: RedirectPolicy, family: AddressFamily, podAddr
   }
   ruleset.set('nat', {
     chains: new Map([
-      [CHAINS.toOutbound, [`-p tcp -j REDIRECT --to-ports ${number(policy.ports.outbound)}`]],
-      [CHAINS.toInbound, [`-p tcp -j REDIRECT --to-ports ${number(policy.ports.inbound)}`]],
+      [CHAINS.toOutbound, [`${SYN} -j REDIRECT --to-ports ${number(policy.ports.outbound)}`]],
+      [CHAINS.toInbound, [`${SYN} -j REDIRECT --to-ports ${number(policy.ports.inbound)}`]],
       ...outboundChains(target),
       [CHAINS.inbound, inboundRules(target)],
     ]),
