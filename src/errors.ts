@@ -350,7 +350,7 @@ export const ERRORS = {
   },
   SHUNT_E_KUBE_FORBIDDEN: {
     what: 'the service account may not do this (403)',
-    fix: 'apply daemonset/rbac.yaml: it holds every permission that the agent needs',
+    fix: 'apply the ClusterRole of daemonset/manifests/shunt.yaml: it holds every permission that the agent needs',
   },
   SHUNT_E_KUBE_THROTTLED: {
     what: 'the Kubernetes API server asks for fewer requests (429); the agent waits as long as it was told',

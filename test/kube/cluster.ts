@@ -26,11 +26,12 @@ import { type Credentials, inClusterCredentials } from '../../src/pod/kubernetes
 import { selfSigned } from './certificate.ts';
 
 const CACHE = join(import.meta.dirname, '../../.cache/kube');
-const RBAC = join(import.meta.dirname, '../../daemonset/rbac.yaml');
+const MANIFESTS = join(import.meta.dirname, '../../daemonset/manifests');
 const ADMIN = 'test:admin';
 
 const made = v.object({ metadata: v.object({ name: v.string(), uid: v.string() }) });
 const tokenRequest = v.object({ status: v.object({ token: v.string() }) });
+const listed = v.object({ items: v.array(v.unknown()) });
 const version = v.object({ gitVersion: v.string() });
 const kinds = v.object({ kind: v.string(), metadata: v.looseObject({ namespace: v.optional(v.string()) }) });
 
@@ -46,12 +47,34 @@ const auditLine = v.object({
   objectRef: v.optional(v.object({ resource: v.string() })),
 });
 
-const COLLECTIONS: Record<string, (namespace: string | undefined) => string> = {
-  Namespace: () => '/api/v1/namespaces',
+type Collection = (namespace: string | undefined) => string;
+/** What the agent's service account is and may. */
+const RBAC: Record<string, Collection> = {
   ServiceAccount: (namespace) => `/api/v1/namespaces/${namespace}/serviceaccounts`,
   ClusterRole: () => '/apis/rbac.authorization.k8s.io/v1/clusterroles',
   ClusterRoleBinding: () => '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
 };
+const OTHERS: Record<string, Collection> = {
+  ConfigMap: (namespace) => `/api/v1/namespaces/${namespace}/configmaps`,
+  DaemonSet: (namespace) => `/apis/apps/v1/namespaces/${namespace}/daemonsets`,
+};
+/** Kinds of others' CRDs, which a server without them does not know. */
+const FOREIGN = ['PodMonitor', 'PrometheusRule', 'SecurityContextConstraints'];
+
+interface ManifestObject {
+  kind: string;
+  namespace: string | undefined;
+  object: object;
+}
+
+function objectsOf(file: string): ManifestObject[] {
+  return parseAllDocuments(readFileSync(join(MANIFESTS, file), 'utf8')).flatMap((document) => {
+    const object: unknown = document.toJS();
+    if (typeof object !== 'object' || object === null) return [];
+    const { kind, metadata } = v.parse(kinds, object);
+    return [{ kind, namespace: metadata.namespace, object }];
+  });
+}
 
 export class Cluster implements AsyncDisposable {
   readonly folder: string;
@@ -162,15 +185,32 @@ export class Cluster implements AsyncDisposable {
     return v.parse(version, await this.admin.get('/version', {}, this.#signal)).gitVersion;
   }
 
-  /** Makes the objects of daemonset/rbac.yaml. */
+  /** Makes the service account of the manifests, with exactly what they let it do. */
   async applyRbac(): Promise<void> {
-    for (const document of parseAllDocuments(readFileSync(RBAC, 'utf8'))) {
-      const object: unknown = document.toJS();
-      const { kind, metadata } = v.parse(kinds, object);
-      const collection = COLLECTIONS[kind]?.(metadata.namespace);
-      assert.ok(collection !== undefined && typeof object === 'object' && object !== null, kind);
-      await this.admin.post(collection, object, this.#signal);
+    for (const { kind, namespace, object } of objectsOf('shunt.yaml')) {
+      const collection = RBAC[kind]?.(namespace);
+      if (collection !== undefined) await this.admin.post(collection, object, this.#signal);
     }
+  }
+
+  /** Has the server take every other object of the manifests without keeping it; returns their kinds. */
+  async dryRun(): Promise<string[]> {
+    const taken: string[] = [];
+    for (const file of readdirSync(MANIFESTS)) {
+      for (const { kind, namespace, object } of objectsOf(file)) {
+        if (RBAC[kind] !== undefined || FOREIGN.includes(kind)) continue;
+        const collection = OTHERS[kind]?.(namespace);
+        assert.ok(collection !== undefined, `${file}: ${kind}`);
+        await this.admin.post(`${collection}?dryRun=All&fieldValidation=Strict`, object, this.#signal);
+        taken.push(kind);
+      }
+    }
+    return taken;
+  }
+
+  /** How many objects a collection holds. */
+  async kept(collection: string): Promise<number> {
+    return v.parse(listed, await this.admin.get(collection, {}, this.#signal)).items.length;
   }
 
   /** A folder with the token of a service account, as the kubelet mounts it. */

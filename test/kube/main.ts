@@ -1,6 +1,6 @@
 /**
  * `npm run test:kube`: the reflector and the agent against a real kube-apiserver and etcd, as the service account of
- * daemonset/rbac.yaml.
+ * daemonset/manifests.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ import { KubeNode, meshPod, PROXY } from './node.ts';
 
 const PODS = '/api/v1/pods';
 const SHOP = '/api/v1/namespaces/shop/pods';
-const ACCOUNT = { namespace: 'shunt-system', name: 'shunt-agent' };
+const ACCOUNT = { namespace: 'kube-system', name: 'shunt' };
 const AGENT_USER = `system:serviceaccount:${ACCOUNT.namespace}:${ACCOUNT.name}`;
 const EVENT_PODS = 500;
 /** Each has a network namespace and a process of its own: 500 take minutes to make. */
@@ -124,6 +124,11 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
   });
 
   const connect = () => new ApiConnection(cluster.credentials(account));
+
+  it('takes every object of the manifests in a dry run, misspelt fields refused', async () => {
+    assert.deepEqual(await cluster.dryRun(), ['DaemonSet', 'ConfigMap', 'ConfigMap', 'DaemonSet']);
+    assert.deepEqual(await cluster.kept('/apis/apps/v1/daemonsets'), 0);
+  });
 
   it('lets the service account read pods and namespaces and post Events, and nothing else', async () => {
     using connection = connect();
