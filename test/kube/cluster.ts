@@ -201,7 +201,8 @@ export class Cluster implements AsyncDisposable {
         if (RBAC[kind] !== undefined || FOREIGN.includes(kind)) continue;
         const collection = OTHERS[kind]?.(namespace);
         assert.ok(collection !== undefined, `${file}: ${kind}`);
-        await this.admin.post(`${collection}?dryRun=All&fieldValidation=Strict`, object, this.#signal);
+        const parameters = { dryRun: 'All', fieldValidation: 'Strict' };
+        await this.admin.post(collection, object, this.#signal, parameters);
         taken.push(kind);
       }
     }

@@ -49,8 +49,8 @@ export class ApiConnection implements Disposable {
   }
 
   /** Makes an object. Throws as get(). */
-  async post(path: string, body: object, signal: AbortSignal): Promise<unknown> {
-    return this.#document('POST', path, {}, body, signal);
+  async post(path: string, body: object, signal: AbortSignal, query: Query = {}): Promise<unknown> {
+    return this.#document('POST', path, query, body, signal);
   }
 
   /** Deletes an object, `body` holding the DeleteOptions. Throws as get(). */
