@@ -260,8 +260,7 @@ export class Bed implements AsyncDisposable {
     contender: 'ebpf' | 'beside',
     { maxTier, objects }: Required<EbpfChoice>,
   ): Promise<Enrolled | null> {
-    const workload = this.#workload(contender);
-    const reasons = unenforceable(workload.policy);
+    const reasons = unenforceable(policyOf(this.mesh));
     if (reasons.length > 0) {
       for (const backend of contender === 'ebpf' ? (['ebpf'] as const) : (['beside', 'withdrawn'] as const)) {
         this.absent.set(backend, reasons.join('; '));
@@ -280,6 +279,8 @@ export class Bed implements AsyncDisposable {
         rulesDirectory: join(this.#folder, `${contender}-agent`),
       }),
     );
+    // Looked up once the data plane runs, which finds the namespace's cookie where the kernel does not tell it.
+    const workload = this.#workload(contender);
     await datapath.enroll(workload);
     return { datapath, cookie: workload.netns.cookie };
   }
