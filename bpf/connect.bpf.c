@@ -43,15 +43,6 @@ struct target {
 	struct addr source; /* unspecified = take back the one that it was given */
 };
 
-static __always_inline bool is_sidecar_cgroup(const struct pod *pod)
-{
-	if (!(pod->flags & POD_CGROUP_KNOWN))
-		return true;
-	/* The ancestor at that depth, so that a process in a child cgroup counts too. */
-	return bpf_get_current_ancestor_cgroup_id(pod->sidecar_cgroup_level) ==
-	       pod->sidecar_cgroup;
-}
-
 /*
  * A socket may connect again after AF_UNSPEC; what an earlier connect left in its
  * storage must not answer for this one.
@@ -237,7 +228,7 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	facts.uid = ids;
 	facts.gid = ids >> 32;
 	facts.port = bpf_ntohs(a->dst.port);
-	facts.identity_confirmed = POLICY_VALUE(&facts, is_sidecar_cgroup(pod));
+	facts.identity_confirmed = POLICY_VALUE(&facts, in_sidecar_cgroup(pod));
 	facts.local = POLICY_VALUE(&facts, addr_owner(a->netns, &a->dst.addr) != 0);
 	a->local = POLICY_VALUE(&facts, facts.local);
 	a->unbound = POLICY_VALUE(&facts, !!(src & ADDR_ANY));

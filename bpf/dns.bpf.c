@@ -36,13 +36,6 @@ static __always_inline bool is_udp(const struct bpf_sock_addr *ctx)
 	return ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP;
 }
 
-static __always_inline bool in_sidecar_cgroup(const struct pod *pod)
-{
-	return !(pod->flags & POD_CGROUP_KNOWN) ||
-	       bpf_get_current_ancestor_cgroup_id(pod->sidecar_cgroup_level) ==
-		       pod->sidecar_cgroup;
-}
-
 /* 127.0.53.N, or 0 for slot 0, whose answers need no such name. */
 static __always_inline __u32 slot_ip4(__u32 slot)
 {

@@ -24,10 +24,7 @@ static __always_inline int mark_sidecar(struct bpf_sock *sk)
 	if (!policy)
 		return ALLOW;
 	ids = bpf_get_current_uid_gid();
-	if (!policy_claims_sidecar(policy, ids, ids >> 32))
-		return ALLOW;
-	if ((pod->flags & POD_CGROUP_KNOWN) &&
-	    bpf_get_current_ancestor_cgroup_id(pod->sidecar_cgroup_level) != pod->sidecar_cgroup)
+	if (!policy_claims_sidecar(policy, ids, ids >> 32) || !in_sidecar_cgroup(pod))
 		return ALLOW;
 	bpf_sk_storage_get(&shunt_roles, sk, &role, BPF_SK_STORAGE_GET_F_CREATE);
 	return ALLOW;

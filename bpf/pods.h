@@ -19,4 +19,14 @@ struct {
 	__type(value, struct policy);
 } shunt_policies SEC(".maps");
 
+/* True as well where the sidecar's cgroup is not known: uid and gid alone tell then. */
+static __always_inline bool in_sidecar_cgroup(const struct pod *pod)
+{
+	if (!(pod->flags & POD_CGROUP_KNOWN))
+		return true;
+	/* The ancestor at that depth, so that a process in a child cgroup counts too. */
+	return bpf_get_current_ancestor_cgroup_id(pod->sidecar_cgroup_level) ==
+	       pod->sidecar_cgroup;
+}
+
 #endif
