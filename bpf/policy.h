@@ -269,7 +269,8 @@ static __always_inline struct decision decide_outbound(const struct policy *p,
 		return decide(VERDICT_DNS, RULE_DNS);
 	if (query_passes(p, f, dst, proxy))
 		return decide(VERDICT_PASS, RULE_DNS_OVER_TCP);
-	if (yes(localhost))
+	/* Without either flag applications' local traffic has passed, but for queries. */
+	if (yes(localhost) && has(p, POLICY_LOOPBACK_INCLUDED | POLICY_SELF_CALL_INBOUND))
 		return decide(VERDICT_PASS, RULE_LOCALHOST);
 	if (has(p, POLICY_PORTS_LATE) &&
 	    POLICY_PORT_SET(f->policy_id, RULE_OUT_EXCLUDE, f->port))
