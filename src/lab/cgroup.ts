@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { ShuntError } from '../errors.ts';
 import { until } from './deadline.ts';
 
+const KILL_DEADLINE_MS = 2_000;
+
 /**
  * Mount point of cgroup v2: /sys/fs/cgroup on a pure v2 host, /sys/fs/cgroup/unified beside v1.
  *
@@ -62,6 +64,16 @@ export async function removeCgroup(path: string): Promise<void> {
     what: `the processes in ${path} to end`,
     timeoutMs: 5_000,
   });
+}
+
+/** The same at once, for the end of a process; what stays busy is left. */
+export function removeCgroupNow(path: string): void {
+  const end = performance.now() + KILL_DEADLINE_MS;
+  for (;;) {
+    killAll(path);
+    if (tryRemove(path) || performance.now() > end) return;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
 }
 
 /** True when nothing is left of it. */

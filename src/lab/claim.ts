@@ -1,13 +1,11 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ShuntError } from '../errors.ts';
-import { cgroup2Mount, killAll, tryRemove } from './cgroup.ts';
-import { netnsOf } from './topology.ts';
+import { cgroup2Mount, removeCgroupNow } from './cgroup.ts';
+import { netnsOf, removeNetnsNow } from './topology.ts';
 
 /** State of every running lab: one folder a prefix, removed with it. */
 const LABS = '/run/shunt-lab';
-const KILL_DEADLINE_MS = 2_000;
 
 /** What a lab of a prefix leaves on a node, so that it can be found again by name alone. */
 function remains(prefix: string): { folder: string; programs: string; cgroups: string[] } {
@@ -80,19 +78,8 @@ function startTime(pid: number): string | undefined {
 /** Ends and removes everything that a lab of this prefix left, synchronously, so that it can run at exit. */
 export function sweep(prefix: string): void {
   const { folder, programs, cgroups } = remains(prefix);
-  const end = performance.now() + KILL_DEADLINE_MS;
-  for (const cgroup of cgroups) {
-    for (;;) {
-      killAll(cgroup);
-      if (tryRemove(cgroup) || performance.now() > end) break;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-    }
-  }
-  const names = netnsOf(prefix);
-  if (names.length > 0) {
-    const script = names.map((name) => `netns del ${name}\n`).join('');
-    spawnSync('ip', ['-force', '-batch', '-'], { input: script });
-  }
+  for (const cgroup of cgroups) removeCgroupNow(cgroup);
+  removeNetnsNow(netnsOf(prefix));
   rmSync(folder, { recursive: true, force: true });
   removeIfEmpty(LABS);
   rmSync(programs, { recursive: true, force: true });

@@ -4,6 +4,7 @@ import { ShuntError } from '../errors.ts';
 import { CgroupTree } from './cgroup.ts';
 import { labSource, reachable } from './checkout.ts';
 import { Claim } from './claim.ts';
+import { atExit } from './exit_guard.ts';
 import { APP_PORT, CONTAINERS, Host, Pod, type Provisions } from './host.ts';
 import { applyIstioRules } from './iptables.ts';
 import { podYaml } from './manifest.ts';
@@ -38,8 +39,6 @@ export interface LabOptions {
   exitOnSignal?: boolean;
   signal?: AbortSignal | undefined;
 }
-
-const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /** A node with pods, sidecars and applications that really run, and one host outside it. */
 export class Lab implements AsyncDisposable {
@@ -82,7 +81,7 @@ export class Lab implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
 
     const claim = stack.use(Claim.take(options.prefix));
-    stack.defer(guardExit(claim, options.exitOnSignal ?? true));
+    stack.use(atExit(() => claim[Symbol.dispose](), options.exitOnSignal ?? true));
     const topology = stack.use(
       await Topology.make(
         options.prefix,
@@ -165,19 +164,5 @@ function provide(claim: Claim): Provisions {
     server: script('server'),
     client: script('client'),
     folder: claim.folder,
-  };
-}
-
-/** Sweeps at any exit of the process that comes before an orderly end; returns what takes that back. */
-function guardExit(claim: Claim, onSignals: boolean): () => void {
-  const atExit = (): void => claim[Symbol.dispose]();
-  const atSignal = (signal: NodeJS.Signals): void =>
-    process.exit(128 + SIGNALS[signal as keyof typeof SIGNALS]);
-  process.once('exit', atExit);
-  const names = onSignals ? (Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) : [];
-  for (const name of names) process.once(name, atSignal);
-  return () => {
-    process.off('exit', atExit);
-    for (const name of names) process.off(name, atSignal);
   };
 }

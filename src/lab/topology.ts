@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { type Argv, attempt, run } from './command.ts';
 
@@ -109,6 +110,12 @@ export async function removeNetns(names: readonly string[]): Promise<void> {
   const present = names.filter((name) => existsSync(`${NETNS_DIR}/${name}`));
   if (present.length > 0)
     await attempt(['ip', '-force', '-batch', '-'], lines(present.map((n) => `netns del ${n}`)));
+}
+
+/** The same at once, for the end of a process. */
+export function removeNetnsNow(names: readonly string[]): void {
+  if (names.length === 0) return;
+  spawnSync('ip', ['-force', '-batch', '-'], { input: lines(names.map((name) => `netns del ${name}`)) });
 }
 
 function nodeScript(node: Netns, outside: Netns, pods: [string, Netns][]): string[] {

@@ -17,6 +17,7 @@ import { type Netns, Topology, within } from '../../src/lab/topology.ts';
 import { resolveCgroup } from '../../src/pod/cgroup.ts';
 import { resolveNetns } from '../../src/pod/netns.ts';
 import type { Workload } from '../../src/pod/workload.ts';
+import { bedGuard } from '../fixtures/bed_guard.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
 import {
   type Case,
@@ -116,6 +117,7 @@ export class Bed implements AsyncDisposable {
     stack: AsyncDisposableStack,
   ): Promise<Bed> {
     const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
+    stack.use(bedGuard(prefix, folder));
     stack.defer(() => rmSync(folder, { recursive: true, force: true }));
     await run(['chmod', '755', folder]);
     const topology = stack.use(await Topology.make(prefix, CONTENDERS));

@@ -14,6 +14,7 @@ import { resolveNetns } from '../../src/pod/netns.ts';
 import type { Workload } from '../../src/pod/workload.ts';
 import { MESHES, policyOf } from '../conformance/meshes.ts';
 import { Connector, compileProbe, type Seen, serve } from '../conformance/probe.ts';
+import { bedGuard } from '../fixtures/bed_guard.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
 
 const STATS = '/proc/sys/kernel/bpf_stats_enabled';
@@ -114,6 +115,7 @@ export class ContainedBed implements AsyncDisposable {
     const prefix = `shunt-${name}${process.pid}`;
     await using stack = new AsyncDisposableStack();
     const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
+    stack.use(bedGuard(prefix, folder));
     stack.defer(() => rmSync(folder, { recursive: true }));
     await run(['chmod', '755', folder]);
     const topology = stack.use(await Topology.make(prefix, ['pod']));

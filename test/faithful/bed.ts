@@ -15,6 +15,7 @@ import { resolveNetns } from '../../src/pod/netns.ts';
 import type { Workload } from '../../src/pod/workload.ts';
 import type { RedirectPolicy } from '../../src/policy/policy.ts';
 import { MESHES, policyOf } from '../conformance/meshes.ts';
+import { bedGuard } from '../fixtures/bed_guard.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
 import { compilePuppet, Puppet } from './puppet.ts';
 import { ANY, ANYWHERE_BLOCK, type Contender, MANY_PORTS, PORT, Stage, type Surroundings } from './stage.ts';
@@ -75,6 +76,7 @@ export class Bed implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const prefix = `shunt-faith${process.pid}x${serial++}`;
     const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
+    stack.use(bedGuard(prefix, folder));
     stack.defer(() => rmSync(folder, { recursive: true, force: true }));
     await run(['chmod', '755', folder]);
     const topology = stack.use(await Topology.make(prefix, Object.keys(pods)));
