@@ -1,10 +1,10 @@
 /** The agent's side of CNI: what it remembers of sandboxes, and the server that hears of them. */
-import { dirname, join } from 'node:path';
 import { Attachments } from '../cni/attachments.ts';
 import { keepInstalled, setUninstalled } from '../cni/installation_watch.ts';
 import { CniInstaller } from '../cni/installer.ts';
 import { LeftMarks } from '../cni/left_marks.ts';
 import { builtPlugin, pluginEntry } from '../cni/plugin_entry.ts';
+import { recordDirectories } from '../cni/records.ts';
 import { type CniLog, type CniServer, serveCni } from '../cni/server.ts';
 import type { Locator } from '../pod/locate.ts';
 import { CniEnrolment, locatorBeside } from './cni_enrolment.ts';
@@ -44,9 +44,9 @@ export class CniService {
   /** @param socket its directory also takes `attachments` and `left`, so it is to be gone after a reboot */
   constructor(socket: string) {
     this.#socket = socket;
-    const directory = dirname(socket);
-    this.#attachments = new Attachments(join(directory, 'attachments'));
-    this.#marks = new LeftMarks(join(directory, 'left'));
+    const { attachments, left } = recordDirectories(socket);
+    this.#attachments = new Attachments(attachments);
+    this.#marks = new LeftMarks(left);
   }
 
   /** Finds pods where ADD said that they are, and the others as `source` does. */
