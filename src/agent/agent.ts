@@ -76,7 +76,11 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     observation,
     cni?.locatorBeside(source.locator) ?? source.locator,
   );
-  observation.started({ backend, reconciler, settings });
+  observation.started({
+    ...{ backend, reconciler, settings },
+    watches: () => source.watches(),
+    servesCni: cni !== null,
+  });
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
   let pending = false;
   using containers = new ContainerWatch(() => {
@@ -173,6 +177,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     reconcileSoon: () => {
       reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
     },
+    served: (...call) => observation.cniServed(...call),
     signal: ended,
     log: log.child({ component: 'cni' }),
   });

@@ -5,7 +5,7 @@ import { CniInstaller } from '../cni/installer.ts';
 import { LeftMarks } from '../cni/left_marks.ts';
 import { builtPlugin, pluginEntry } from '../cni/plugin_entry.ts';
 import { recordDirectories } from '../cni/records.ts';
-import { type CniLog, type CniServer, serveCni } from '../cni/server.ts';
+import { type CniLog, type CniServer, type CniServerOptions, serveCni } from '../cni/server.ts';
 import type { Locator } from '../pod/locate.ts';
 import { CniEnrolment, locatorBeside } from './cni_enrolment.ts';
 import { LatestPods } from './pod_finder.ts';
@@ -20,6 +20,7 @@ export interface CniServiceOptions {
   hindrances(): string[];
   /** Brings on a pass over everything; not awaited. */
   reconcileSoon(): void;
+  served: NonNullable<CniServerOptions['served']>;
   signal: AbortSignal;
   log: CniLog;
 }
@@ -71,7 +72,7 @@ export class CniService {
     await keepInstalled({ installer, netDir, entry, signal, log });
   }
 
-  serve({ reconciler, hindrances, reconcileSoon, signal, log }: CniServiceOptions): Promise<CniServer> {
+  serve({ reconciler, hindrances, reconcileSoon, ...server }: CniServiceOptions): Promise<CniServer> {
     const handlers = new CniEnrolment({
       enroller: reconciler,
       finder: this.finder,
@@ -80,6 +81,6 @@ export class CniService {
       reconcileSoon,
       findTimeoutMs: FIND_TIMEOUT_MS,
     });
-    return serveCni({ socket: this.#socket, handlers, signal, log });
+    return serveCni({ socket: this.#socket, handlers, ...server });
   }
 }
