@@ -114,7 +114,10 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const rejections = new Rejections(log);
   rejections.tell(first.value);
   await reconcile(first.value);
-  const repair = (snapshot: Snapshot) => source.repairer?.look(snapshot, (uid) => reconciler.isEnrolled(uid));
+  const repair = (snapshot: Snapshot) => {
+    source.repairer?.look(snapshot, (uid) => reconciler.isEnrolled(uid));
+    source.annotationEvents?.look(snapshot, (uid) => reconciler.findings(uid));
+  };
   repair(first.value);
   backend.tellOthers();
 
@@ -198,6 +201,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     watchPods(snapshots, reconcile, rejections, repair, log),
     lookAgain(reconciler, repair, log, ended),
     source.repairer?.run(ended),
+    source.annotationEvents?.run(ended),
     reconcilePeriodically(options.reconcileIntervalMs, sweep, log, ended),
     tellEvents(datapath, reconciler, reconcile, observation.tally, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
@@ -205,6 +209,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       tellSettings(settings, outcome, log);
       if (outcome === 'changed') {
         await reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+        repair(reconciler.snapshot);
       }
     }),
     server.closed,

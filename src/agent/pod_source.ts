@@ -8,6 +8,7 @@ import { inClusterCredentials, kubeconfigCredentials } from '../pod/kubernetes/c
 import { KubernetesSource, type Watch } from '../pod/kubernetes/source.ts';
 import { BY_ANNOTATION, type Locator } from '../pod/locate.ts';
 import type { PodObject } from '../pod/workload.ts';
+import { AnnotationEvents } from './annotation_events.ts';
 import { Repairer, type RepairMode } from './repairer.ts';
 
 export type PodSourceOptions =
@@ -29,6 +30,8 @@ export interface PodSource extends Disposable {
   snapshots: AsyncGenerator<Snapshot, void, void>;
   /** What is watched at the API server, for metrics; of files nothing. */
   watches(): readonly Watch[];
+  /** Tells of annotations that were not taken; null where there is no server to tell. */
+  annotationEvents: AnnotationEvents | null;
   /** Looks after pods that came up before they were enrolled; null where there is no server to tell. */
   repairer: Repairer | null;
 }
@@ -50,6 +53,7 @@ export async function openPodSource(
       locator: BY_ANNOTATION,
       snapshots: watchPodFiles(options.path, { signal }),
       watches: () => [],
+      annotationEvents: null,
       repairer: null,
       [Symbol.dispose]: () => {},
     };
@@ -75,6 +79,7 @@ export async function openPodSource(
     locator: { locate: (pod, sidecar) => finder.locate(pod, sidecar), expire: () => finder.expire() },
     snapshots: source.snapshots(),
     watches: () => source.watches,
+    annotationEvents: new AnnotationEvents({ connection, nodeName, log }),
     repairer: new Repairer({ connection, nodeName, mode: options.repair, log }),
     [Symbol.dispose]: () => connection[Symbol.dispose](),
   };

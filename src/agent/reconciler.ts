@@ -7,12 +7,13 @@ import type { Logger } from 'pino';
 import type { PodRef } from '../cni/call.ts';
 import type { Datapath, HeldPod } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
-import type { ProfileContext } from '../mesh/profile.ts';
+import type { PolicyNote, ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
 import { BY_ANNOTATION, type Locator, podName } from '../pod/locate.ts';
 import { resolveNetns } from '../pod/netns.ts';
 import { PASSTHROUGH_6, wantsPassthrough } from '../pod/passthrough_address.ts';
 import type { PodName, PodObject, Workload } from '../pod/workload.ts';
+import type { Findings } from './annotation_events.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
 import { type Desire, desireOf, labelOf } from './desire.ts';
 import {
@@ -212,6 +213,13 @@ export class Reconciler {
     return entry !== undefined && entry.held !== null && entry.error === null;
   }
 
+  /** What is wrong with the annotations of the pod with this uid; null when nothing is. */
+  findings(uid: string): Findings | null {
+    const entry = this.#entries.get(uid);
+    if (entry === undefined || notesOf(entry.desire).length === 0) return null;
+    return { notes: notesOf(entry.desire), rejected: isRejected(entry.desire) };
+  }
+
   reports(): PodReport[] {
     const kernel = new Map<bigint, Held>();
     for (const { backend, pods } of this.#heldPods()) {
@@ -285,6 +293,7 @@ export class Reconciler {
     report: ReconcileReport,
   ): Promise<Entry> {
     const held = earlier?.held ?? null;
+    this.#tellNotes(desire, earlier);
     if (desire.kind === 'leave') {
       if (held !== null) await this.#withdraw(held.netns.cookie, desire.name, desire.reason);
       else if (earlier?.desire.kind !== 'leave') {
@@ -317,7 +326,7 @@ export class Reconciler {
     try {
       backend = podBackend(this.#backends, workload, desire.backend);
       this.#tellBackend(workload, backend, earlier);
-      await this.#enroll(workload, held, desire, backend, earlier, report);
+      await this.#enroll(workload, held, backend, report);
       const others = backend.datapath.others(workload);
       this.#tellOthers(workload, others, earlier);
       const { reason: backendReason, causes } = backend;
@@ -349,9 +358,7 @@ export class Reconciler {
   async #enroll(
     workload: Workload,
     held: Workload | null,
-    desire: Desire & { kind: 'enroll' },
     { datapath, other }: PodBackend,
-    earlier: Entry | null,
     report: ReconcileReport,
   ): Promise<void> {
     const { cookie } = workload.netns;
@@ -395,11 +402,13 @@ export class Reconciler {
       { event, pod, mesh: workload.policy.mesh, backend: datapath.backend, netns: cookie, tookMs },
       event.replace('-', ' '),
     );
-    if (earlier === null) this.#tellNotes(desire);
   }
 
-  #tellNotes(desire: Desire & { kind: 'enroll' }): void {
-    for (const note of desire.notes) {
+  /** Once, and again when they change; what the mesh rejects is told as the pod's failure. */
+  #tellNotes(desire: Desire, earlier: Entry | null): void {
+    const notes = isRejected(desire) ? [] : notesOf(desire);
+    if (JSON.stringify(notes) === JSON.stringify(earlier === null ? [] : notesOf(earlier.desire))) return;
+    for (const note of notes) {
       this.#log.warn(
         { event: 'annotation', pod: labelOf(desire.name), ...note },
         'annotation not taken as it stands',
@@ -513,6 +522,14 @@ interface Held {
 function isPod(known: PodName, { namespace, name, uid }: PodRef): boolean {
   if (known.namespace !== namespace || known.name !== name) return false;
   return uid === null || known.uid === uid || known.uid === `${namespace}/${name}`;
+}
+
+function notesOf(desire: Desire): readonly PolicyNote[] {
+  return desire.kind === 'leave' ? [] : desire.notes;
+}
+
+function isRejected(desire: Desire): boolean {
+  return desire.kind === 'failed' && desire.error.code === 'SHUNT_E_MESH_REJECTED';
 }
 
 function stateOf({ held, error }: Entry): PodReport['state'] {

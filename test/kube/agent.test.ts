@@ -164,6 +164,34 @@ describe('an agent on a node of a cluster', () => {
     assert.equal((await metrics()).get('shunt_watch_lists_total{resource="namespaces"}'), undefined);
   });
 
+  it('tells of an annotation that is not taken, by an Event and a line of the log that name pod, annotation and value', async () => {
+    const posted = () =>
+      server.requests.flatMap(({ kind, body }) => (kind === 'POST' ? [JSON.stringify(body)] : []));
+    const lines = () => readFileSync(join(folder, 'agent.log'), 'utf8').split('\n');
+    const annotated = (n: number, annotation: string, value: string) =>
+      server.put(
+        PODS,
+        meshPod(uid(n), { node, phase: 'Pending', metadata: { annotations: { [annotation]: value } } }),
+      );
+    annotated(21, 'shunt.dev/acceleration', 'fast');
+    annotated(22, 'traffic.sidecar.istio.io/excludeOutboundPorts', '80,many');
+    await server.until('both events', () => server.count('POST') === 2);
+    const [taken, rejected] = posted();
+    assert.match(taken ?? '', /"reason":"ShuntAnnotation","message":"shunt\.dev\/acceleration=\\"fast\\": /);
+    assert.match(rejected ?? '', /"reason":"ShuntRejected".*excludeOutboundPorts=\\"80,many\\"/);
+    const logged = (n: number, what: RegExp) =>
+      lines().filter((line) => line.includes(`shop/web-${uid(n).slice(-4)}`) && what.test(line)).length;
+    assert.equal(
+      logged(21, /"event":"annotation".*"annotation":"shunt\.dev\/acceleration","value":"fast"/),
+      1,
+    );
+    assert.equal(logged(22, /"event":"pod-failed".*excludeOutboundPorts=.*80,many/), 1);
+    await client.reconcile();
+    assert.equal(server.count('POST'), 2, 'told once');
+    for (const n of [21, 22]) server.remove(uid(n));
+    await settled('their end', (pods) => stateOf(pods, uid(22)) === undefined);
+  });
+
   it('keeps a pod that was deleted by force until nothing of it runs', async () => {
     const pod = await kube.start(uid(6), '10.9.0.16');
     server.put(PODS, meshPod(uid(6), { node, address: '10.9.0.16' }));
