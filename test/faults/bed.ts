@@ -76,10 +76,30 @@ export class FaultBed implements AsyncDisposable {
   }
 
   /** Starts the bed's agent, without waiting. */
-  async launch(...more: string[]): Promise<LabProcess> {
-    const [file, ...args] = this.agentArgv(...more);
-    this.#agent = await LabProcess.start('agent', [file, ...args], { logFile: this.logFile });
+  launch(...more: string[]): Promise<LabProcess> {
+    return this.#launch(this.agentArgv(...more));
+  }
+
+  async #launch(argv: Argv): Promise<LabProcess> {
+    this.#agent = await LabProcess.start('agent', argv, { logFile: this.logFile });
     return this.#agent;
+  }
+
+  /**
+   * Starts the bed's agent by a program that runs it on a lesser machine, and waits until it has both pods.
+   *
+   * @param program and its first arguments
+   */
+  async startUnder(program: Argv, ...more: string[]): Promise<StatusReport> {
+    const agent = await this.#launch([...program, ...this.agentArgv(...more)]);
+    return until(
+      async () => {
+        agent.assertRunning();
+        const status = await this.client.status().catch(unlessDown);
+        return status?.pods.enrolled === 2 ? status : undefined;
+      },
+      { what: 'the agent', timeoutMs: 60_000 },
+    );
   }
 
   /** Starts the bed's agent and waits until its API answers. */
