@@ -5,8 +5,9 @@ import { keepInstalled, setUninstalled } from '../cni/installation_watch.ts';
 import { CniInstaller } from '../cni/installer.ts';
 import { LeftMarks } from '../cni/left_marks.ts';
 import { builtPlugin, pluginEntry } from '../cni/plugin_entry.ts';
-import { type CniLog, type CniServer, serveCni } from '../cni/server.ts';
+import { type CniLog, serveCni } from '../cni/server.ts';
 import type { Locator } from '../pod/locate.ts';
+import type { SocketServer } from '../unix_socket.ts';
 import { CniEnrolment, locatorBeside } from './cni_enrolment.ts';
 import { LatestPods } from './pod_finder.ts';
 import type { Reconciler } from './reconciler.ts';
@@ -71,7 +72,7 @@ export class CniService {
     await keepInstalled({ installer, netDir, entry, signal, log });
   }
 
-  serve({ reconciler, hindrances, reconcileSoon, signal, log }: CniServiceOptions): Promise<CniServer> {
+  serve({ reconciler, hindrances, reconcileSoon, signal, log }: CniServiceOptions): Promise<SocketServer> {
     const handlers = new CniEnrolment({
       enroller: reconciler,
       finder: this.finder,
