@@ -36,12 +36,14 @@ export interface Row {
   cells: Cell[];
 }
 
-/** @param tell called with a line of progress */
+/**
+ * @param tell called with a line of progress
+ * @param keep called after each suite with the row as it is by then
+ */
 export async function runRow(
   kernel: string,
   suites: readonly Suite[],
-  signal: AbortSignal,
-  tell: (line: string) => void,
+  { signal, tell, keep }: { signal: AbortSignal; tell: (line: string) => void; keep: (row: Row) => void },
 ): Promise<Row> {
   const place = kernel === HOST ? hostPlace() : guestPlace(kernel, tell);
   const tier = await tierOf(place, signal);
@@ -53,6 +55,7 @@ export async function runRow(
         ? { outcome: 'not applicable' as const, detail: tier.limit ?? '', output: '', seconds: 0 }
         : await runSuite(suite, place, signal);
     row.cells.push({ suite: suite.name, ...cell });
+    keep(row);
     tell(`${kernel} ${suite.name}: ${cell.outcome}, ${cell.detail} (${cell.seconds.toFixed(0)} s)`);
   }
   return row;
@@ -91,6 +94,9 @@ async function runSuite(suite: Suite, place: Place, signal: AbortSignal): Promis
   const seconds = (): number => (performance.now() - startedAt) / 1000;
   try {
     const { exitCode, output } = await place.run(suite, signal);
+    const absent = exitCode === 0 ? / not run: (.*)$/m.exec(output)?.[1] : undefined;
+    if (absent !== undefined)
+      return { outcome: 'not applicable', detail: absent, output, seconds: seconds() };
     const outcome = exitCode === 0 ? 'passed' : 'failed';
     return { outcome, detail: summaryOf(output, outcome), output, seconds: seconds() };
   } catch (error) {
@@ -145,20 +151,27 @@ function guestPlace(name: string, tell: (line: string) => void): Place {
   };
 }
 
-/** The line that says most: what failed first, or the last one. */
-function summaryOf(output: string, outcome: Cell['outcome']): string {
+/** What says most: what failed first, or what all of it came to. */
+export function summaryOf(output: string, outcome: Cell['outcome']): string {
   const lines = output
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
   const kernel = lines.find((line) => line.startsWith('the kernel says: '));
   const assertion = lines.find((line) => /^(AssertionError|Error)\b.*: /.test(line));
-  const counts = lines.filter((line) => /^ℹ (pass|fail) /.test(line)).map((line) => line.slice(2));
+  const counts = lines
+    .filter((line) => /^ℹ (pass|fail|skipped [1-9])/.test(line))
+    .map((line) => line.slice(2));
   if (outcome === 'failed')
     return kernel ?? assertion?.replace(/^.*?\]: /, '') ?? lines.at(-1) ?? 'no output';
-  // Conformance has a line for each mesh.
-  const meshes = lines.filter((line) => / same, .* failed$/.test(line));
-  if (meshes.length > 0) return meshes.join('; ');
+  const compared = lines.flatMap((line) => {
+    const found = /\b(\d+) same, (\d+) different by choice, 0 failed$/.exec(line);
+    return found === null ? [] : [[Number(found[1]), Number(found[2])] as const];
+  });
+  if (compared.length > 0) {
+    const [same, known] = [0, 1].map((index) => compared.reduce((sum, each) => sum + (each[index] ?? 0), 0));
+    return `${same} same, ${known} different by choice, 0 failed`;
+  }
   return counts.length > 0 ? counts.join(', ') : (lines.at(-1) ?? '');
 }
 
