@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { ShuntError } from '../errors.ts';
 import { type Argv, attempt, type CommandResult } from './command.ts';
+import { PATIENCE_ENV, patient } from './deadline.ts';
 
 /** Where and as whom a process runs. */
 export interface Place {
@@ -86,7 +87,7 @@ export class LabProcess implements AsyncDisposable {
       detached: true,
       // A directory that every uid may enter: HAProxy 3 insists on returning to where it was started.
       cwd: '/',
-      env: { PATH: process.env.PATH, HOME: '/', ...options.env },
+      env: { PATH: process.env.PATH, HOME: '/', ...PATIENCE_ENV, ...options.env },
     });
     closeSync(log);
     await new Promise<void>((resolve, reject) => {
@@ -129,7 +130,7 @@ export class LabProcess implements AsyncDisposable {
   /** Ends it and waits for its end; SIGKILL after the grace. */
   async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 2_000): Promise<Ending> {
     this.signal(signal);
-    const late = setTimeout(() => this.signal('SIGKILL'), graceMs);
+    const late = setTimeout(() => this.signal('SIGKILL'), patient(graceMs));
     try {
       return await this.exited;
     } finally {

@@ -32,8 +32,8 @@
 
 #define MEGABYTE (1u << 20)
 #define CHUNK_MAX (256u << 10)
-/* Longer without a byte or a place for one counts as lost wake-up. */
-#define HANG_MS 20000
+/* Longer without a byte or a place for one counts as lost wake-up; SHUNT_LAB_PATIENCE multiplies it where all is slow. */
+static int hang_ms = 20000;
 /*
  * Round trips before the scenario proper, and the pause between: long enough for acceleration to see what kind of
  * connection it is (0.1 s of age, two looks 0.25 s apart) and take it up.
@@ -124,9 +124,9 @@ static int ready(struct end *end, short what)
 	int count;
 
 	if (end->style == EDGE)
-		count = epoll_wait(end->epoll, &event, 1, HANG_MS);
+		count = epoll_wait(end->epoll, &event, 1, hang_ms);
 	else
-		count = poll(&one, 1, HANG_MS);
+		count = poll(&one, 1, hang_ms);
 	if (count == 0)
 		return saw(end, what == POLLIN ? "hang: no byte" : "hang: no room");
 	return 0;
@@ -303,7 +303,7 @@ static int both_ways(struct end *end, size_t out, size_t in)
 		struct pollfd one = { .fd = end->fd, .events = (out ? POLLOUT : 0) | (in ? POLLIN : 0) };
 		size_t chunk = 1 + next(&end->chance) % 20000;
 
-		if (poll(&one, 1, HANG_MS) == 0)
+		if (poll(&one, 1, hang_ms) == 0)
 			return saw(end, "hang: neither byte nor room");
 		if (in > 0 && one.revents & (POLLIN | POLLHUP | POLLERR)) {
 			ssize_t got = take(end, chunk < in ? chunk : in);
@@ -777,7 +777,7 @@ static int dial(const struct job *job, enum style style)
 
 	if (connect(fd, (struct sockaddr *)&job->to, sizeof(job->to)) == 0)
 		return fd;
-	if (errno == EINPROGRESS && poll(&one, 1, HANG_MS) == 1 &&
+	if (errno == EINPROGRESS && poll(&one, 1, hang_ms) == 1 &&
 	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0)
 		return fd;
 	close(fd);
@@ -867,6 +867,10 @@ static int call(const char *address, in_port_t port)
 
 int main(int argc, char **argv)
 {
+	const char *patience = getenv("SHUNT_LAB_PATIENCE");
+
+	if (patience && atoi(patience) > 1)
+		hang_ms *= atoi(patience);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 3 && strcmp(argv[1], "serve") == 0)
 		return serve(atoi(argv[2]));
