@@ -14,7 +14,7 @@ const RESULTS = join(import.meta.dirname, 'results.json');
 const USAGE = `usage: npm run test:matrix -- [--kernels ${ALL.join(',')}] [--suites ${SUITES.map(({ name }) => name).join(',')}]
                                   [--output FILE] [--verbose]
   --output   default docs/kernels.md; what earlier runs gave (test/vm/results.json) stands in it, too
-  --verbose  what the suites print, too; without it, that of the failed ones
+  --verbose  what the suites print, as they do; without it, that of the failed ones at the end
 `;
 
 async function main(): Promise<number> {
@@ -46,10 +46,12 @@ async function main(): Promise<number> {
     const order = ALL.flatMap((name) => results.filter((each) => each.kernel === name));
     writeFileSync(values.output, markdown(order, SUITES));
   };
+  const echo = (text: string): void => void (values.verbose && process.stdout.write(text));
   for (const kernel of kernels) {
-    const row = await runRow(kernel, suites, { signal: stop.signal, tell, keep });
+    const row = await runRow(kernel, suites, { signal: stop.signal, tell, keep, echo });
     for (const { suite, outcome, output } of row.cells)
-      if (values.verbose || outcome === 'failed') process.stdout.write(`--- ${kernel} ${suite}\n${output}\n`);
+      if (!values.verbose && outcome === 'failed')
+        process.stdout.write(`--- ${kernel} ${suite}\n${output}\n`);
     rows.push(row);
   }
   const cells = rows.flatMap((row) => row.cells);

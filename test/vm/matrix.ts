@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import { text } from 'node:stream/consumers';
+import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import * as v from 'valibot';
 import { TIERS, type TierState } from '../../src/datapath/tier.ts';
 import { errorReport } from '../../src/errors.ts';
@@ -36,16 +36,22 @@ export interface Row {
   cells: Cell[];
 }
 
-/**
- * @param tell called with a line of progress
- * @param keep called after each suite with the row as it is by then
- */
+export interface Course {
+  signal: AbortSignal;
+  /** Called with a line of progress. */
+  tell: (line: string) => void;
+  /** Called after each suite with the row as it is by then. */
+  keep: (row: Row) => void;
+  /** Called with what the suites print, as it comes. */
+  echo: (text: string) => void;
+}
+
 export async function runRow(
   kernel: string,
   suites: readonly Suite[],
-  { signal, tell, keep }: { signal: AbortSignal; tell: (line: string) => void; keep: (row: Row) => void },
+  { signal, tell, keep, echo }: Course,
 ): Promise<Row> {
-  const place = kernel === HOST ? hostPlace() : guestPlace(kernel, tell);
+  const place = kernel === HOST ? hostPlace(echo) : guestPlace(kernel, tell, echo);
   const tier = await tierOf(place, signal);
   tell(`${kernel}: tier ${tier.tier}${tier.limit === null ? '' : `, no higher: ${tier.limit}`}`);
   const row: Row = { kernel, build: place.build, tier, cells: [] };
@@ -106,7 +112,24 @@ async function runSuite(suite: Suite, place: Place, signal: AbortSignal): Promis
   }
 }
 
-function hostPlace(): Place {
+/** Collects what a suite prints. */
+class Transcript extends Writable {
+  text = '';
+  readonly #echo: Course['echo'];
+
+  constructor(echo: Course['echo']) {
+    super({ decodeStrings: false });
+    this.#echo = echo;
+  }
+
+  override _write(chunk: Buffer | string, _: BufferEncoding, done: () => void): void {
+    this.text += chunk;
+    this.#echo(String(chunk));
+    done();
+  }
+}
+
+function hostPlace(echo: Course['echo']): Place {
   return {
     build: release(),
     async run(suite, signal) {
@@ -117,36 +140,31 @@ function hostPlace(): Place {
         signal,
         timeout: suite.timeoutMs,
       });
+      const out = new Transcript(echo);
       const ended = once(child, 'exit');
-      const [output, [exitCode]] = await Promise.all([text(child.stdout), ended]);
-      return { exitCode: exitCode ?? 1, output };
+      const [[exitCode]] = await Promise.all([ended, pipeline(child.stdout.setEncoding('utf8'), out)]);
+      return { exitCode: exitCode ?? 1, output: out.text };
     },
   };
 }
 
-function guestPlace(name: string, tell: (line: string) => void): Place {
+function guestPlace(name: string, tell: Course['tell'], echo: Course['echo']): Place {
   const mirror = undefined;
   const kernel = kernelOf(name, { tell });
   const qemu = qemuOf({ mirror, tell });
   return {
     build: `${kernel.release}, Debian ${kernel.version}`,
     async run({ args, timeoutMs }, signal) {
-      const out = new PassThrough();
-      const output = text(out);
-      try {
-        const { exitCode, complaints } = await runGuest({
-          ...{ kernel, qemu, timeoutMs, out, signal, err: process.stderr, checkout: CHECKOUT },
-          ...{ accel: 'tcg,thread=multi', cpus: 2, memoryMb: 3072 },
-          command: ['node', '--conditions=source', ...args],
-          env: { PATH: process.env.PATH ?? '' },
-        });
-        out.end();
-        // A suite does not pass when it hurt the kernel.
-        const hurt = complaints.map((line) => `the kernel says: ${line}\n`).join('');
-        return { exitCode: hurt === '' ? exitCode : exitCode || 1, output: (await output) + hurt };
-      } finally {
-        out.end();
-      }
+      const out = new Transcript(echo);
+      const { exitCode, complaints } = await runGuest({
+        ...{ kernel, qemu, timeoutMs, out, signal, err: process.stderr, checkout: CHECKOUT },
+        ...{ accel: 'tcg,thread=multi', cpus: 2, memoryMb: 3072 },
+        command: ['node', '--conditions=source', ...args],
+        env: { PATH: process.env.PATH ?? '' },
+      });
+      // A suite does not pass when it hurt the kernel.
+      const hurt = complaints.map((line) => `the kernel says: ${line}\n`).join('');
+      return { exitCode: hurt === '' ? exitCode : exitCode || 1, output: out.text + hurt };
     },
   };
 }
