@@ -13,9 +13,6 @@ export interface DeadlineOptions {
 /** How many times slower than a machine of its own this one is: an emulated one sets it. A deadline tells a fault from a wait. */
 const PATIENCE = Math.max(1, Number(process.env.SHUNT_LAB_PATIENCE ?? '1') || 1);
 
-/** Tells programs of the test bed that know of it themselves. */
-export const PATIENCE_ENV = { SHUNT_LAB_PATIENCE: String(PATIENCE) };
-
 /** @param ms on a machine that has nothing else to do */
 export function patient(ms: number): number {
   return ms * PATIENCE;

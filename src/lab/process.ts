@@ -2,7 +2,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { ShuntError } from '../errors.ts';
 import { type Argv, attempt, type CommandResult } from './command.ts';
-import { PATIENCE_ENV, patient } from './deadline.ts';
+import { patient } from './deadline.ts';
+
+/** What an emulated machine sets (vagrant/guest/run), and programs of the test bed ask for. */
+const PASSED_ON = Object.fromEntries(
+  ['SHUNT_LAB_PATIENCE', 'NODE_COMPILE_CACHE'].flatMap((name) =>
+    process.env[name] === undefined ? [] : [[name, process.env[name]]],
+  ),
+);
 
 /** Where and as whom a process runs. */
 export interface Place {
@@ -87,7 +94,7 @@ export class LabProcess implements AsyncDisposable {
       detached: true,
       // A directory that every uid may enter: HAProxy 3 insists on returning to where it was started.
       cwd: '/',
-      env: { PATH: process.env.PATH, HOME: '/', ...PATIENCE_ENV, ...options.env },
+      env: { PATH: process.env.PATH, HOME: '/', ...PASSED_ON, ...options.env },
     });
     closeSync(log);
     await new Promise<void>((resolve, reject) => {
