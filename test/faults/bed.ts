@@ -5,7 +5,7 @@ import type { PodReport, StatusReport } from '../../src/agent/api.ts';
 import { AgentClient } from '../../src/agent/client.ts';
 import { ShuntError } from '../../src/errors.ts';
 import { type Argv, attempt, type CommandResult } from '../../src/lab/command.ts';
-import { until } from '../../src/lab/deadline.ts';
+import { patient, until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { Lab } from '../../src/lab/lab.ts';
 import { LabProcess } from '../../src/lab/process.ts';
@@ -38,7 +38,7 @@ export class FaultBed implements AsyncDisposable {
     this.#program = program;
     this.bpffs = bpffs;
     this.socket = join(lab.folder, 'agent.sock');
-    this.client = new AgentClient(this.socket);
+    this.client = new AgentClient(this.socket, { timeoutMs: patient(10_000) });
   }
 
   /** @param options.program command line of the CLI: another build of it than this one */
@@ -72,7 +72,7 @@ export class FaultBed implements AsyncDisposable {
 
   /** Runs an agent that is to refuse; one that does not is ended, and its exit code is 124. */
   refused(argv: readonly string[]): Promise<CommandResult> {
-    return attempt(['timeout', '30', ...argv]);
+    return attempt(['timeout', String(patient(30)), ...argv]);
   }
 
   /** Starts the bed's agent, without waiting. */
