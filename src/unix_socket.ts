@@ -26,7 +26,8 @@ export async function claimSocket(socket: string): Promise<void> {
   unlinkSync(socket);
 }
 
-function somebodyAnswers(socket: string): Promise<boolean> {
+/** @throws SHUNT_E_SOCKET when that cannot be told */
+export function somebodyAnswers(socket: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const probe = connect(socket);
     probe.once('connect', () => {

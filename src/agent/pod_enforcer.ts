@@ -9,7 +9,7 @@ import { resolveNetns } from '../pod/netns.ts';
 import { PASSTHROUGH_6, wantsPassthrough } from '../pod/passthrough_address.ts';
 import type { Workload } from '../pod/workload.ts';
 import type { ReconcileReport } from './api.ts';
-import { type Desire, labelOf } from './desire.ts';
+import { type Desire, isRejected, labelOf, notesOf } from './desire.ts';
 import { NODES_OWN, type NodeBackends, type PodBackend, podBackend } from './pod_backend.ts';
 import type { PodEntry } from './pod_entry.ts';
 
@@ -46,6 +46,7 @@ export class PodEnforcer {
     taken: Map<bigint, string>,
     report: ReconcileReport,
   ): Promise<PodEntry> {
+    this.#tellNotes(desire, earlier);
     if (desire.kind === 'leave') return this.#leave(desire, earlier);
     const held = earlier?.held ?? null;
     if (desire.kind === 'failed') return this.#failed(desire, held, desire.error, earlier);
@@ -61,7 +62,7 @@ export class PodEnforcer {
     try {
       backend = podBackend(this.#backends, workload, desire.backend);
       this.#tellBackend(workload, backend, earlier);
-      await this.#enroll(workload, held, desire, backend, earlier, report);
+      await this.#enroll(workload, held, backend, report);
       const others = backend.datapath.others(workload);
       this.#tellOthers(workload, others, earlier);
       const { reason: backendReason, causes } = backend;
@@ -104,9 +105,7 @@ export class PodEnforcer {
   async #enroll(
     workload: Workload,
     held: Workload | null,
-    desire: Desire & { kind: 'enroll' },
     { datapath, other }: PodBackend,
-    earlier: PodEntry | null,
     report: ReconcileReport,
   ): Promise<void> {
     const { cookie } = workload.netns;
@@ -150,11 +149,13 @@ export class PodEnforcer {
       { event, pod, mesh: workload.policy.mesh, backend: datapath.backend, netns: cookie, tookMs },
       event.replace('-', ' '),
     );
-    if (earlier === null) this.#tellNotes(desire);
   }
 
-  #tellNotes(desire: Desire & { kind: 'enroll' }): void {
-    for (const note of desire.notes) {
+  /** Once, and again when they change; what the mesh rejects is told as the pod's failure. */
+  #tellNotes(desire: Desire, earlier: PodEntry | null): void {
+    const notes = isRejected(desire) ? [] : notesOf(desire);
+    if (JSON.stringify(notes) === JSON.stringify(earlier === null ? [] : notesOf(earlier.desire))) return;
+    for (const note of notes) {
       this.#log.warn(
         { event: 'annotation', pod: labelOf(desire.name), ...note },
         'annotation not taken as it stands',

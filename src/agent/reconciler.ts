@@ -10,8 +10,9 @@ import type { ProfileContext } from '../mesh/profile.ts';
 import type { Snapshot } from '../pod/files.ts';
 import { BY_ANNOTATION, type Locator, podName } from '../pod/locate.ts';
 import type { PodObject, Workload } from '../pod/workload.ts';
+import type { Findings } from './annotation_events.ts';
 import type { PodReport, ReconcileReport } from './api.ts';
-import { type Desire, desireOf, labelOf } from './desire.ts';
+import { type Desire, desireOf, isRejected, labelOf, notesOf } from './desire.ts';
 import type { NodeBackends } from './pod_backend.ts';
 import { PodEnforcer } from './pod_enforcer.ts';
 import { type HeldBy, isPod, type PodEntry, type PodState, reportOf, stateOf } from './pod_entry.ts';
@@ -173,6 +174,13 @@ export class Reconciler {
   isEnrolled(uid: string): boolean {
     const entry = this.#entries.get(uid);
     return entry !== undefined && entry.held !== null && entry.error === null;
+  }
+
+  /** What is wrong with the annotations of the pod with this uid; null when nothing is. */
+  findings(uid: string): Findings | null {
+    const entry = this.#entries.get(uid);
+    if (entry === undefined || notesOf(entry.desire).length === 0) return null;
+    return { notes: notesOf(entry.desire), rejected: isRejected(entry.desire) };
   }
 
   reports(): PodReport[] {

@@ -31,6 +31,10 @@ export interface CniLog {
   warn(object: object, message: string): void;
 }
 
+/** `try-again` is error 11 of the specification, upon which the runtime calls again. */
+export type CallResult = 'ok' | 'try-again' | 'failed';
+const TRY_AGAIN = 11;
+
 export interface CniServerOptions {
   /** Path of the unix socket. */
   socket: string;
@@ -38,6 +42,8 @@ export interface CniServerOptions {
   /** Closes the server; calls in hand are broken off. */
   signal: AbortSignal;
   log: CniLog;
+  /** Told of each call that was answered; of what could not be read the command is unknown. */
+  served?(command: CniCall['command'] | 'unknown', result: CallResult, tookMs: number): void;
   /** A call must have arrived whole within this. Default 5 s. */
   callDeadlineMs?: number;
 }
@@ -81,6 +87,7 @@ async function converse(socket: Socket, options: CniServerOptions): Promise<void
     socket.destroy();
     return;
   }
+  const startedMs = performance.now();
   let stdin = '';
   let answer: string;
   try {
@@ -92,6 +99,7 @@ async function converse(socket: Socket, options: CniServerOptions): Promise<void
   } catch (error) {
     const { code, reason, message, text } = cniFailure(error, stdin);
     options.log.warn({ event: 'cni-rejected', code, reason }, message);
+    options.served?.('unknown', 'failed', performance.now() - startedMs);
     answer = answerText(code, text);
   }
   if (!socket.destroyed) socket.end(answer);
@@ -133,18 +141,23 @@ function readRaw(socket: Socket, deadlineMs: number): Promise<RawCall | null> {
 }
 
 async function serveCall(raw: RawCall, options: CniServerOptions, signal: AbortSignal): Promise<string> {
-  const { handlers, log } = options;
+  const { handlers, log, served } = options;
   const startedMs = performance.now();
   const call = readCall(raw.variables, raw.stdin);
   const about = describe(call);
-  const tookMs = () => Math.round((performance.now() - startedMs) * 100) / 100;
+  const done = (result: CallResult): number => {
+    const tookMs = performance.now() - startedMs;
+    served?.(call.command, result, tookMs);
+    return Math.round(tookMs * 100) / 100;
+  };
   try {
     await perform(call, handlers, signal);
-    log.info({ event: 'cni', ...about, tookMs: tookMs() }, `CNI ${call.command}`);
+    log.info({ event: 'cni', ...about, tookMs: done('ok') }, `CNI ${call.command}`);
     return answerText(0, '');
   } catch (error) {
     const { code, reason, message, text } = cniFailure(error, raw.stdin);
-    log.warn({ event: 'cni', ...about, tookMs: tookMs(), code, reason }, `CNI ${call.command}: ${message}`);
+    const tookMs = done(code === TRY_AGAIN ? 'try-again' : 'failed');
+    log.warn({ event: 'cni', ...about, tookMs, code, reason }, `CNI ${call.command}: ${message}`);
     return answerText(code, text);
   }
 }
