@@ -1,0 +1,5 @@
+import type { RuntimeCase } from './case.ts';
+import { STREAMS } from './streams.ts';
+
+/** Every runtime, in the order of the table. */
+export const CASES: readonly RuntimeCase[] = [...STREAMS];
