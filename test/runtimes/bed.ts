@@ -46,10 +46,10 @@ export class Bed implements AsyncDisposable {
     mkdirSync(this.programs, { recursive: true, mode: 0o755 });
     this.node = reachable(process.execPath, this.programs);
     const peers = join(import.meta.dirname, 'peer');
-    for (const name of ['stream']) {
+    for (const name of ['stream', 'http']) {
       copyFileSync(join(peers, `${name}.ts`), join(this.programs, `${name}.mts`));
     }
-    for (const name of ['streams.py', 'sockets.py']) {
+    for (const name of ['streams.py', 'sockets.py', 'calls.py']) {
       copyFileSync(join(peers, name), join(this.programs, name));
     }
     cpSync(join(peers, 'go'), join(this.programs, 'go'), { recursive: true });

@@ -1,6 +1,6 @@
 /** Where a runtime plays: a pair of pods of one contender, and what was seen there. */
 import { createHash } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,6 +15,9 @@ export const PORT = 7100;
 const STEP_MS = 60_000;
 /** A walk of promotion is at most a second away, and the next a quarter. */
 const WARM_MS = 8_000;
+
+/** A case may be played again, and finds nothing of the last time. */
+let opened = 0;
 
 /** Thrown by a case for which this machine lacks something. */
 export class Unavailable extends Error {}
@@ -40,8 +43,9 @@ export class Stage implements AsyncDisposable {
   }
 
   static async open(bed: Bed, contender: Contender, name: string): Promise<Stage> {
-    const folder = join(bed.programs, `${name.replaceAll(/\W+/g, '-')}-${contender}`);
-    mkdirSync(folder, { mode: 0o777 });
+    const folder = join(bed.programs, `${name.replaceAll(/\W+/g, '-')}-${contender}-${++opened}`);
+    mkdirSync(folder, { recursive: true });
+    chmodSync(folder, 0o777);
     return new Stage(bed, contender, await bed.carried(contender), folder);
   }
 
@@ -81,6 +85,8 @@ export class Stage implements AsyncDisposable {
   async dialogue(argv: Argv): Promise<(line: string) => Promise<string>> {
     const process = await this.#start('client', argv, {}, true);
     if (process.stdout === null) throw new Error('the client has no pipe');
+    // It ended, which the next answer tells.
+    process.stdin?.on('error', () => {});
     const lines = createInterface({ input: process.stdout })[Symbol.asyncIterator]();
     return async (line) => {
       process.assertRunning();

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inPath } from '../../../src/lab/checkout.ts';
 import { type Argv, run } from '../../../src/lab/command.ts';
+import { packageRoot } from '../../../src/package_root.ts';
 import type { Bed } from '../bed.ts';
 import { PORT, type Stage } from '../stage.ts';
 import type { RuntimeCase } from './case.ts';
@@ -42,11 +43,11 @@ function python(script: string, ...more: string[]): Pick<RuntimeCase, 'needs' | 
   };
 }
 
-/** Compiled once, with a cache of its own. */
+/** The compiler's own cache would be root's; this one spares the next run a minute. */
 async function buildGo(bed: Bed): Promise<void> {
   const go = inPath('go') ?? 'go';
   const env = [
-    `GOCACHE=${join(bed.programs, 'go-cache')}`,
+    `GOCACHE=${join(packageRoot(), '.cache', 'go')}`,
     'GOFLAGS=-mod=mod',
     'GOPROXY=off',
     'GOTOOLCHAIN=local',

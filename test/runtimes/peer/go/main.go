@@ -249,8 +249,11 @@ func serveHTTP(port string) {
 		fmt.Fprintln(out, hexOf(digest))
 	})
 	http.HandleFunc("/none", func(out http.ResponseWriter, in *http.Request) { out.WriteHeader(204) })
-	server := &http.Server{Addr: "0.0.0.0:" + port}
-	panic(server.ListenAndServe())
+	listener, err := net.Listen("tcp4", ":"+port)
+	if err != nil {
+		panic(err)
+	}
+	panic(http.Serve(listener, nil))
 }
 
 func main() {
