@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Argv, CommandResult } from '../../src/lab/command.ts';
-import { listening } from '../../src/lab/listening.ts';
+import { until } from '../../src/lab/deadline.ts';
+import { listeningPorts } from '../../src/lab/listening.ts';
 import { attemptAt, LabProcess, type Place } from '../../src/lab/process.ts';
 import type { Bed, Carried, Contender } from './bed.ts';
 
@@ -64,7 +65,13 @@ export class Stage implements AsyncDisposable {
     { ports = [PORT], place = {} }: { ports?: number[]; place?: Place } = {},
   ): Promise<LabProcess> {
     const process = await this.#start('server', argv, place, false);
-    await listening(process, ports, { ip6: false });
+    const ready = (): true | undefined => {
+      process.assertRunning();
+      const { ip4, ip6 } = listeningPorts(process.pid);
+      // Of either family: Java, gRPC and others listen on IPv6 for both.
+      return ports.every((port) => ip4.has(port) || ip6.has(port)) ? true : undefined;
+    };
+    await until(ready, { what: `${process.name} to listen`, timeoutMs: 30_000, everyMs: 50 });
     return process;
   }
 

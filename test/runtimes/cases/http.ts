@@ -7,7 +7,7 @@ import type { Argv } from '../../../src/lab/command.ts';
 import { ENVOY } from '../../../src/lab/envoy.ts';
 import { PORT, type Stage, Unavailable } from '../stage.ts';
 import type { RuntimeCase } from './case.ts';
-import { GO, goPeer } from './streams.ts';
+import { GO, goPeer, JAVA, javaPeer } from './programs.ts';
 
 const CONNECTIONS = 6;
 const IDLE_MS = 1_500;
@@ -28,6 +28,8 @@ interface Abilities {
   whole: boolean;
   /** More paths to get. */
   files?: readonly string[];
+  /** In place of Node's client: with an address, it answers as peer/http.ts does. */
+  client?: Argv;
 }
 
 async function ask(stage: Stage, { whole, files = [] }: Abilities): Promise<void> {
@@ -299,8 +301,30 @@ export const HTTP: readonly RuntimeCase[] = [
     applications: 'redirected',
     ...GO,
     async play(stage) {
-      await stage.serve([goPeer(stage), 'http', String(PORT)]);
+      await stage.serve(goPeer(stage, 'http', String(PORT)));
       await ask(stage, { whole: false });
+    },
+  },
+  {
+    name: 'Java, com.sun.net.httpserver',
+    what: 'server, whose channels block while they serve; Node asks',
+    everywhere: false,
+    applications: 'redirected',
+    ...JAVA,
+    async play(stage) {
+      await stage.serve(javaPeer(stage, 'http', String(PORT)));
+      await ask(stage, { whole: false });
+    },
+  },
+  {
+    name: 'Java, java.net.http',
+    what: 'client; Node serves',
+    everywhere: false,
+    applications: 'redirected',
+    ...JAVA,
+    async play(stage) {
+      await serveNode(stage, PORT);
+      await ask(stage, { whole: false, client: javaPeer(stage, 'ask') });
     },
   },
 ];

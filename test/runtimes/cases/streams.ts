@@ -1,12 +1,10 @@
 /** Runtimes over plain TCP: requests, streams both ways, a slow reader, a pause, a half close; peer/stream.ts has it in words. */
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { inPath } from '../../../src/lab/checkout.ts';
-import { type Argv, run } from '../../../src/lab/command.ts';
-import { packageRoot } from '../../../src/package_root.ts';
-import type { Bed } from '../bed.ts';
+import type { Argv } from '../../../src/lab/command.ts';
 import { PORT, type Stage } from '../stage.ts';
 import type { RuntimeCase } from './case.ts';
+import { GO, goPeer, JAVA, javaPeer } from './programs.ts';
 
 const CONNECTIONS = 6;
 const IDLE_MS = 1_500;
@@ -42,22 +40,6 @@ function python(script: string, ...more: string[]): Pick<RuntimeCase, 'needs' | 
     },
   };
 }
-
-/** The compiler's own cache would be root's; this one spares the next run a minute. */
-async function buildGo(bed: Bed): Promise<void> {
-  const go = inPath('go') ?? 'go';
-  const env = [
-    `GOCACHE=${join(packageRoot(), '.cache', 'go')}`,
-    'GOFLAGS=-mod=mod',
-    'GOPROXY=off',
-    'GOTOOLCHAIN=local',
-  ];
-  const folder = join(bed.programs, 'go');
-  await run(['env', '-C', folder, ...env, go, 'build', '-o', join(bed.programs, 'peer'), '.']);
-}
-
-export const goPeer = (stage: Stage): string => join(stage.bed.programs, 'peer');
-export const GO = { needs: { go: 'golang-go' }, prepare: buildGo };
 
 export const STREAMS: readonly RuntimeCase[] = [
   {
@@ -103,9 +85,30 @@ export const STREAMS: readonly RuntimeCase[] = [
     applications: { unfit: 'io.Copy splices' },
     ...GO,
     play: (stage) =>
-      play(stage, [goPeer(stage), 'serve', String(PORT)], (connections) => [
-        goPeer(stage),
-        ...['call', stage.address, String(PORT), String(connections)],
-      ]),
+      play(stage, goPeer(stage, 'serve', String(PORT)), (connections) =>
+        goPeer(stage, 'call', stage.address, String(PORT), String(connections)),
+      ),
+  },
+  {
+    name: 'Java, java.net.Socket',
+    what: 'a thread a connection, sockets that block',
+    everywhere: false,
+    applications: { left: 'they block' },
+    ...JAVA,
+    play: (stage) =>
+      play(stage, javaPeer(stage, 'serve', String(PORT)), (connections) =>
+        javaPeer(stage, 'call', stage.address, String(PORT), String(connections), '0'),
+      ),
+  },
+  {
+    name: 'Java, java.net.Socket with a time-out',
+    what: 'the client; a read that times out makes its socket one that does not block',
+    everywhere: false,
+    applications: 'redirected',
+    ...JAVA,
+    play: (stage) =>
+      play(stage, javaPeer(stage, 'serve', String(PORT)), (connections) =>
+        javaPeer(stage, 'call', stage.address, String(PORT), String(connections), '30000'),
+      ),
   },
 ];
