@@ -1,10 +1,11 @@
 /** Which sockets of applications were in the sockhash while they were used, and which block. */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openPinnedMap } from 'libbpf-ts';
 import * as v from 'valibot';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
+import { processesIn } from '../../src/lab/cgroup.ts';
 import { attempt } from '../../src/lab/command.ts';
 import type { Pod } from '../../src/lab/host.ts';
 import { within } from '../../src/lab/topology.ts';
@@ -12,8 +13,8 @@ import { within } from '../../src/lab/topology.ts';
 /** In the flags of fdinfo, on x86-64 and arm64. */
 const O_NONBLOCK = 0o4000;
 const EVERY_MS = 250;
-/** ss -p: a process and its file descriptor; ss -e: the socket's cookie. */
-const SOCKET = /users:\(\("[^"]+",pid=(\d+),fd=(\d+)\).* sk:([0-9a-f]+)/;
+/** Of ss -e: inode and cookie. ss -p would look through every process of the machine. */
+const SOCKET = / ino:(\d+) sk:([0-9a-f]+)/;
 const FLOW = v.object({ state: v.string() });
 
 /** Of all connections that one program had. */
@@ -46,17 +47,16 @@ export class EndWatch {
   }
 
   async #look(pod: Pod): Promise<void> {
-    const { stdout } = await attempt(within(pod.netns, ['ss', '-Htnpe', 'state', 'established']));
+    const { stdout } = await attempt(within(pod.netns, ['ss', '-Htne', 'state', 'established']));
+    const files = socketsOf(pod.place('app').cgroup ?? '');
     const promoted = this.#promoted();
     for (const line of stdout.split('\n')) {
-      const [, pid = '', fd = '', cookie = ''] = SOCKET.exec(line) ?? [];
-      if (pid === '' || Number(pid) === pod.sidecar.pid) continue;
-      const program = unlessGone(() => basename(readlinkSync(`/proc/${pid}/exe`)));
-      const flags = unlessGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'));
-      if (program === undefined || flags === undefined) continue;
-      const end = this.#seen.get(cookie) ?? { program, promoted: false, blocking: false };
+      const [, inode = '', cookie = ''] = SOCKET.exec(line) ?? [];
+      const file = files.get(inode);
+      if (file === undefined) continue;
+      const end = this.#seen.get(cookie) ?? { program: file.program, promoted: false, blocking: false };
       end.promoted ||= promoted.has(BigInt(`0x${cookie}`));
-      end.blocking ||= (Number.parseInt(/^flags:\s*([0-7]+)/m.exec(flags)?.[1] ?? '0', 8) & O_NONBLOCK) === 0;
+      end.blocking ||= file.blocking;
       this.#seen.set(cookie, end);
     }
   }
@@ -84,8 +84,26 @@ export class EndWatch {
   }
 }
 
+/** Sockets of the processes in a cgroup, by inode. */
+function socketsOf(cgroup: string): Map<string, { program: string; blocking: boolean }> {
+  const sockets = new Map<string, { program: string; blocking: boolean }>();
+  for (const pid of processesIn(cgroup)) {
+    const program = unlessGone(() => basename(readlinkSync(`/proc/${pid}/exe`))) ?? '';
+    for (const fd of unlessGone(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
+      const target = unlessGone(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? '';
+      const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+      if (inode === undefined) continue;
+      const info = unlessGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8')) ?? '';
+      const flags = /^flags:\s*([0-7]+)/m.exec(info)?.[1];
+      const blocking = flags !== undefined && (Number.parseInt(flags, 8) & O_NONBLOCK) === 0;
+      sockets.set(inode, { program, blocking });
+    }
+  }
+  return sockets;
+}
+
 /** What /proc tells of a process or a file; undefined where it has ended or closed it meanwhile. */
-function unlessGone(read: () => string): string | undefined {
+function unlessGone<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {

@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { killAll } from '../../src/lab/cgroup.ts';
 import type { Argv, CommandResult } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { listeningPorts } from '../../src/lab/listening.ts';
@@ -141,5 +142,7 @@ export class Stage implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
+    // Workers of a server that was killed go on without it.
+    for (const end of ['client', 'server'] as const) killAll(this.place(end).cgroup ?? '');
   }
 }
