@@ -1,6 +1,7 @@
 /** What is measured of every contender, in turn. */
+
+import { median, percentile } from '../../lab/statistics.ts';
 import type { Lane, Path, Placement } from './contenders.ts';
-import { median, percentile } from './statistics.ts';
 
 export interface Metric {
   name: string;

@@ -1,7 +1,8 @@
 /** Ratios to iptables as bars: an SVG without a script, a font or anything else from outside. */
+
+import { ratio } from '../../lab/statistics.ts';
 import { CONTENDERS, type Contender } from './contenders.ts';
 import type { Measurement } from './measure.ts';
-import { ratio } from './statistics.ts';
 
 const SHOWN: readonly Contender[] = CONTENDERS.filter((contender) => contender !== 'iptables');
 const FILL: Record<Contender, string> = {

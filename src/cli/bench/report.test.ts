@@ -4,7 +4,6 @@ import { markdown } from './markdown.ts';
 import type { Measurement } from './measure.ts';
 import { plot } from './plot.ts';
 import { benchTable, report } from './report.ts';
-import { median, percentile, ratio } from './statistics.ts';
 import { judge, TARGETS } from './targets.ts';
 
 function measurement(
@@ -25,17 +24,6 @@ function measurement(
 const RUN = measurement({ iptables: [100, 200, 400], redirect: [90, 180, 360], accelerated: [50, 100, 200] });
 
 describe('figures of a run', () => {
-  it('are nearest ranks, whatever the order of the samples', () => {
-    assert.equal(median([5, 1, 3]), 3);
-    assert.equal(percentile([5, 4, 3, 2, 1], 0), 1);
-    assert.equal(percentile([5, 4, 3, 2, 1], 1), 5);
-  });
-
-  it('are compared within a round, not between medians', () => {
-    // A machine that became four times slower during the run changes no ratio.
-    assert.deepEqual(ratio([50, 100, 200], [100, 200, 400]), { median: 0.5, low: 0.5, high: 0.5 });
-  });
-
   it('are held to every target whose case was measured, and to no other', () => {
     const verdicts = judge([RUN]);
     assert.deepEqual(

@@ -1,9 +1,9 @@
 /** A run as tables, for a terminal and for docs/performance.md. */
 import { cpus, release } from 'node:os';
+import { median, ratio } from '../../lab/statistics.ts';
 import { type Column, renderTable } from '../output/table.ts';
 import type { Contender } from './contenders.ts';
 import type { Measurement } from './measure.ts';
-import { median, ratio } from './statistics.ts';
 import type { Verdict } from './targets.ts';
 
 /** What `-o json` and `--json` give. */

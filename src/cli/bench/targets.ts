@@ -1,7 +1,8 @@
 /** What the project promises of its speed, each held to the figures of one run. */
+
+import { median, ratio } from '../../lab/statistics.ts';
 import type { Contender } from './contenders.ts';
 import type { Measurement } from './measure.ts';
-import { median, ratio } from './statistics.ts';
 
 export interface Target {
   text: string;
