@@ -10,6 +10,7 @@ const FILL: Record<Contender, string> = {
   iptables: '#444b54',
   redirect: '#5b9bd5',
   accelerated: '#2e7d4f',
+  full: '#8a6bbf',
 };
 const [LEFT, BAR, GAP, WIDTH, SCALE, MOST] = [330, 11, 14, 860, 240, 2] as const;
 
