@@ -213,7 +213,7 @@ function slowReader(id: 'stall' | 'slow', title: string, from: RunLength = 'full
   };
 }
 
-/** Everything but what needs another lab. Crowds come last: what they hold stays. */
+/** Everything but what needs another lab. */
 export const CASES: readonly Case[] = [
   roundTrip('pod', 64, 'one core', 'node'),
   roundTrip('pod', 1024, 'one core'),
@@ -237,8 +237,10 @@ export const CASES: readonly Case[] = [
   ...RULE_COUNTS.map((count) => rules(count, count === 1_000 ? 'full' : 'quick')),
   slowReader('stall', 'reads nothing', 'quick'),
   slowReader('slow', `reads 16 KB every 10 ms, in ${SLOW_MS} ms`),
-  ...CROWDS.map(crowded),
 ];
+
+/** In a lab of their own: what they hold stays, and nobody else's connections are to be looked at. */
+export const CROWD_CASES: readonly Case[] = CROWDS.map(crowded);
 
 /** Through Envoys. */
 export const ENVOY_CASES: readonly Case[] = [requests(64, 'quick'), requests(4096)];
