@@ -96,7 +96,9 @@ static __always_inline void offer_sidecar(struct bpf_sock *sk, const struct atte
 {
 	enum conn_flags flags = CONN_SIDECAR | CONN_ACCEL;
 
-	if (!(pod->flags & POD_ACCEL_OUTBOUND) || !accel_enabled()) {
+	/* What is local is an application's socket at the other end. */
+	if (!(pod->flags & POD_ACCEL_OUTBOUND) ||
+	    !(local ? accel_of_apps(pod) : accel_enabled())) {
 		forget_earlier(sk);
 		return;
 	}
@@ -257,7 +259,8 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 		return ALLOW;
 	}
 
-	if ((pod->flags & POD_ACCEL_OUTBOUND) && accel_enabled())
+	if ((pod->flags & POD_ACCEL_OUTBOUND) &&
+	    (sidecar && decided != VERDICT_POD_ADDRESS ? accel_enabled() : accel_of_apps(pod)))
 		flags |= CONN_ACCEL;
 	if (sidecar)
 		flags |= CONN_SIDECAR;

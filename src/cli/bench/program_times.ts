@@ -90,8 +90,14 @@ function costs(
   end: ReturnType<typeof programTimes>,
   times: number,
 ): ProgramCost[] {
-  return [...end].flatMap(([id, { name, runs, ns }]) => {
-    const [ran, took] = [runs - (start.get(id)?.runs ?? 0), ns - (start.get(id)?.ns ?? 0)];
-    return ran === 0 ? [] : [{ program: name, calls: ran / times, ns: took / ran }];
-  });
+  // Each pod has an inbound program of its own, under one name.
+  const byName = new Map<string, { runs: number; ns: number }>();
+  for (const [id, { name, runs, ns }] of end) {
+    const before = start.get(id) ?? { runs: 0, ns: 0 };
+    const sum = byName.get(name) ?? { runs: 0, ns: 0 };
+    byName.set(name, { runs: sum.runs + runs - before.runs, ns: sum.ns + ns - before.ns });
+  }
+  return [...byName].flatMap(([program, { runs, ns }]) =>
+    runs === 0 ? [] : [{ program, calls: runs / times, ns: ns / runs }],
+  );
 }

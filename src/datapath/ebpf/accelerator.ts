@@ -14,6 +14,10 @@ const PERIOD_MS = 250;
 const IDLE_PERIOD_MS = 1000;
 /** So many times what a walk took lies between two: a twentieth of one CPU at most. */
 const SHARE = 20;
+/** While nobody is accelerated nor about to be: a two-hundredth. */
+const IDLE_SHARE = 200;
+/** What the iterator writes for a socket (bpf/accelerate.bpf.c). */
+const MARK_SOON = '.';
 
 /**
  * Redirected bytes that may wait unread at one end. Past it the sender goes over to TCP, which some readers take badly
@@ -104,9 +108,12 @@ export class Accelerator implements Disposable {
     while (!signal.aborted && this.#running !== null) {
       try {
         const start = performance.now();
-        const busy = this.#enabled() && (await this.promote());
+        const marks = this.#enabled() ? await this.promote() : '';
         const tookMs = performance.now() - start;
-        const periodMs = Math.max(busy ? PERIOD_MS : IDLE_PERIOD_MS, SHARE * tookMs);
+        const periodMs = Math.max(
+          marks.includes(MARK_SOON) ? PERIOD_MS : IDLE_PERIOD_MS,
+          (marks === '' ? IDLE_SHARE : SHARE) * tookMs,
+        );
         await delay(periodMs, undefined, { signal });
       } catch (error) {
         if (signal.aborted) return;
@@ -119,12 +126,12 @@ export class Accelerator implements Disposable {
     }
   }
 
-  /** One walk over all connections; false when nothing of them is about to change. */
-  async promote(): Promise<boolean> {
-    if (this.#running === null) return false;
+  /** One walk over all connections; gives its marks, none where nobody is accelerated or may soon be. */
+  async promote(): Promise<string> {
+    if (this.#running === null) return '';
     this.#round = (this.#round + 1) >>> 0;
     this.#write(true);
-    return (await this.#running.iterator.readIter()) !== '';
+    return await this.#running.iterator.readIter();
   }
 
   [Symbol.dispose](): void {
