@@ -37,10 +37,9 @@ export async function play(bed: Bed, runtime: RuntimeCase, { hindrance }: PlayOp
     if (!(error instanceof Unavailable)) throw error;
     return { ...base, unavailable: error.message };
   }
-  const fit = CONTENDERS.filter((contender) => contender !== 'full' || !isUnfit(runtime));
   const played = new Map(
     await Promise.all(
-      fit.map(async (contender) => [contender, await playOne(bed, runtime, contender)] as const),
+      CONTENDERS.map(async (contender) => [contender, await playOne(bed, runtime, contender)] as const),
     ),
   );
   return { ...base, unavailable: null, played, faults: judge(runtime, played, hindrance) };
@@ -60,7 +59,7 @@ async function playOne(bed: Bed, runtime: RuntimeCase, contender: Contender): Pr
 
 /** What is wrong, a sentence each. */
 export function judge(
-  runtime: Pick<RuntimeCase, 'applications'>,
+  runtime: Pick<RuntimeCase, 'taken' | 'left'>,
   played: ReadonlyMap<Contender, Played>,
   hindrance: string | null,
 ): string[] {
@@ -73,20 +72,23 @@ export function judge(
     const mayCarry = (contender === 'accelerated' || contender === 'full') && hindrance === null;
     if (mayCarry && carried.bytes === 0n) faults.push(`${contender}: nothing was redirected`);
     if (!mayCarry && carried.bytes > 0n) faults.push(`${contender}: ${carried.bytes} bytes were redirected`);
-    if (contender !== 'full' || hindrance !== null || isUnfit(runtime)) continue;
-    const promoted = [...ends].filter(([, { promoted }]) => promoted > 0).map(([program]) => program);
-    if (runtime.applications === 'redirected' && promoted.length === 0) {
-      faults.push('full: no connection of the application was taken up');
-    }
-    if (runtime.applications !== 'redirected' && promoted.length > 0) {
-      faults.push(`full: connections of ${promoted.join(', ')} were taken up`);
-    }
+    if (contender === 'full' && hindrance === null) faults.push(...misjudged(runtime, ends));
   }
   return faults;
 }
 
-function isUnfit(runtime: Pick<RuntimeCase, 'applications'>): boolean {
-  return typeof runtime.applications === 'object' && 'unfit' in runtime.applications;
+/** Programs whose connections were taken up, and should not have been, or the other way round. */
+function misjudged(runtime: Pick<RuntimeCase, 'taken' | 'left'>, ends: ReadonlyMap<string, Ends>): string[] {
+  const taken = [...ends].filter(([, { promoted }]) => promoted > 0).map(([program]) => program);
+  const among = (name: string): boolean => taken.some((program) => program.startsWith(name));
+  return [
+    ...runtime.taken
+      .filter((name) => !among(name))
+      .map((name) => `full: no connection of ${name} was taken up`),
+    ...Object.entries(runtime.left)
+      .filter(([name]) => among(name))
+      .map(([name, why]) => `full: connections of ${name} were taken up, which ${why}`),
+  ];
 }
 
 function differences(reference: readonly string[], seen: readonly string[]): string[] {

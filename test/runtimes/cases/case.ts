@@ -1,8 +1,13 @@
 import type { Bed } from '../bed.ts';
 import type { Stage } from '../stage.ts';
 
-/** What becomes of the application's own connections where the pod has opted in for them. */
-export type Applications = 'redirected' | { left: string };
+/** Why connections of a program stay with TCP, though its pod has opted in for them. */
+export const LEFT = {
+  blocks: 'blocks',
+  edge: 'is polled edge-triggered',
+  hangup: 'is polled for the end of what its peer sends',
+  brief: 'ends soon',
+} as const;
 
 export interface RuntimeCase {
   name: string;
@@ -12,8 +17,10 @@ export interface RuntimeCase {
   everywhere: boolean;
   /** Programs of PATH that it needs, and the Debian package of each. */
   needs: Readonly<Record<string, string>>;
-  /** Under `full`; an `unfit` application must not ask for it. */
-  applications: Applications | { unfit: string };
+  /** Programs, by the beginning of their name, some of whose connections are taken up under `full`. */
+  taken: readonly string[];
+  /** Programs none of whose connections is taken up, and why. */
+  left: Readonly<Record<string, (typeof LEFT)[keyof typeof LEFT]>>;
   /** Done once, for all contenders. @throws Unavailable */
   prepare?(bed: Bed): Promise<void>;
   /** Bounded; what it sees goes to the stage. */

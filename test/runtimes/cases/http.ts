@@ -6,7 +6,7 @@ import { inPath, reachable } from '../../../src/lab/checkout.ts';
 import type { Argv } from '../../../src/lab/command.ts';
 import { ENVOY } from '../../../src/lab/envoy.ts';
 import { PORT, type Stage, Unavailable } from '../stage.ts';
-import type { RuntimeCase } from './case.ts';
+import { LEFT, type RuntimeCase } from './case.ts';
 import { GO, goPeer, JAVA, javaPeer } from './programs.ts';
 
 const CONNECTIONS = 6;
@@ -256,7 +256,8 @@ export const HTTP: readonly RuntimeCase[] = [
     what: 'server, and client with connections that stay',
     everywhere: true,
     needs: {},
-    applications: 'redirected',
+    taken: ['node'],
+    left: {},
     async play(stage) {
       await serveNode(stage, PORT);
       await ask(stage, { whole: true });
@@ -267,7 +268,8 @@ export const HTTP: readonly RuntimeCase[] = [
     what: '502 requests over one connection, twenty at once, uploads with Expect, exit codes; Node serves',
     everywhere: true,
     needs: { curl: 'curl' },
-    applications: 'redirected',
+    taken: ['curl', 'node'],
+    left: {},
     play: curl,
   },
   {
@@ -275,7 +277,8 @@ export const HTTP: readonly RuntimeCase[] = [
     what: 'an HTTP proxy in front of Node',
     everywhere: true,
     needs: { haproxy: 'haproxy' },
-    applications: 'redirected',
+    taken: ['node'],
+    left: { haproxy: LEFT.hangup },
     play: haproxy,
   },
   {
@@ -283,7 +286,8 @@ export const HTTP: readonly RuntimeCase[] = [
     what: 'an HTTP proxy in front of Node; it is also every sidecar here',
     everywhere: true,
     needs: {},
-    applications: 'redirected',
+    taken: ['node'],
+    left: { envoy: LEFT.edge },
     play: envoy,
   },
   {
@@ -291,14 +295,16 @@ export const HTTP: readonly RuntimeCase[] = [
     what: 'files by sendfile, WebDAV PUT, and a proxy in front of Node',
     everywhere: false,
     needs: { nginx: 'nginx-light' },
-    applications: 'redirected',
+    taken: ['node'],
+    left: { nginx: LEFT.edge },
     play: nginx,
   },
   {
     name: 'Go, net/http',
     what: 'server; Node asks',
     everywhere: false,
-    applications: 'redirected',
+    taken: ['node'],
+    left: { peer: LEFT.edge },
     ...GO,
     async play(stage) {
       await stage.serve(goPeer(stage, 'http', String(PORT)));
@@ -309,7 +315,8 @@ export const HTTP: readonly RuntimeCase[] = [
     name: 'Java, com.sun.net.httpserver',
     what: 'server, whose channels block while they serve; Node asks',
     everywhere: false,
-    applications: 'redirected',
+    taken: ['java', 'node'],
+    left: {},
     ...JAVA,
     async play(stage) {
       await stage.serve(javaPeer(stage, 'http', String(PORT)));
@@ -320,7 +327,8 @@ export const HTTP: readonly RuntimeCase[] = [
     name: 'Java, java.net.http',
     what: 'client; Node serves',
     everywhere: false,
-    applications: 'redirected',
+    taken: ['java', 'node'],
+    left: {},
     ...JAVA,
     async play(stage) {
       await serveNode(stage, PORT);

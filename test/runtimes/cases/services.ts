@@ -7,7 +7,7 @@ import { type Argv, attempt, run } from '../../../src/lab/command.ts';
 import type { Place } from '../../../src/lab/process.ts';
 import type { Bed } from '../bed.ts';
 import { PORT, type Stage, Unavailable } from '../stage.ts';
-import type { RuntimeCase } from './case.ts';
+import { LEFT, type RuntimeCase } from './case.ts';
 
 const IDLE_MS = 1_500;
 const PYTHON = '/usr/bin/python3';
@@ -239,7 +239,8 @@ export const SERVICES: readonly RuntimeCase[] = [
     what: 'redis-benchmark, redis-cli with --pipe, large values, BLPOP',
     everywhere: false,
     needs: { 'redis-server': 'redis-server', 'redis-benchmark': 'redis-tools' },
-    applications: 'redirected',
+    taken: ['redis-benchmark'],
+    left: { 'redis-cli': LEFT.blocks },
     play: redis,
   },
   {
@@ -247,7 +248,8 @@ export const SERVICES: readonly RuntimeCase[] = [
     what: 'pgbench, COPY both ways, large values, errors, a connection that is ended',
     everywhere: false,
     needs: { '/usr/bin/pgbench': 'postgresql' },
-    applications: 'redirected',
+    taken: ['pgbench', 'postgres'],
+    left: { psql: LEFT.brief },
     prepare: makeCluster,
     play: postgresql,
   },
@@ -256,7 +258,8 @@ export const SERVICES: readonly RuntimeCase[] = [
     what: "Python's grpcio: unary, streams of each kind, deadline, cancel, status",
     everywhere: false,
     needs: { [PYTHON]: 'python3' },
-    applications: 'redirected',
+    taken: [],
+    left: { python3: LEFT.edge },
     async prepare() {
       const { code } = await attempt([PYTHON, '-c', 'import grpc']);
       if (code !== 0) throw new Unavailable('grpcio is not here (python3-grpcio)');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Argv } from '../../../src/lab/command.ts';
 import { PORT, type Stage } from '../stage.ts';
-import type { RuntimeCase } from './case.ts';
+import { LEFT, type RuntimeCase } from './case.ts';
 import { GO, goPeer, JAVA, javaPeer } from './programs.ts';
 
 const CONNECTIONS = 6;
@@ -47,7 +47,8 @@ export const STREAMS: readonly RuntimeCase[] = [
     what: 'server and client',
     everywhere: true,
     needs: {},
-    applications: 'redirected',
+    taken: ['node'],
+    left: {},
     play: (stage) => {
       const { node, programs } = stage.bed;
       const program: Argv = [node, join(programs, 'stream.mts')];
@@ -61,28 +62,32 @@ export const STREAMS: readonly RuntimeCase[] = [
     name: 'Python, asyncio',
     what: 'streams, server and client',
     everywhere: true,
-    applications: 'redirected',
+    taken: ['python3'],
+    left: {},
     ...python('streams.py'),
   },
   {
     name: 'Python, socket',
     what: 'a thread a connection, sockets that block',
     everywhere: true,
-    applications: { left: 'they block' },
+    taken: [],
+    left: { python3: LEFT.blocks },
     ...python('sockets.py', '0'),
   },
   {
     name: 'Python, socket with a time-out',
     what: 'a thread a connection; poll() before every call',
     everywhere: true,
-    applications: 'redirected',
+    taken: ['python3'],
+    left: {},
     ...python('sockets.py', '30'),
   },
   {
     name: 'Go, io.Copy',
     what: 'server and client; io.Copy from a connection to itself splices',
     everywhere: false,
-    applications: { unfit: 'io.Copy splices' },
+    taken: [],
+    left: { peer: LEFT.edge },
     ...GO,
     play: (stage) =>
       play(stage, goPeer(stage, 'serve', String(PORT)), (connections) =>
@@ -93,7 +98,8 @@ export const STREAMS: readonly RuntimeCase[] = [
     name: 'Java, java.net.Socket',
     what: 'a thread a connection, sockets that block',
     everywhere: false,
-    applications: { left: 'they block' },
+    taken: [],
+    left: { java: LEFT.blocks },
     ...JAVA,
     play: (stage) =>
       play(stage, javaPeer(stage, 'serve', String(PORT)), (connections) =>
@@ -104,7 +110,8 @@ export const STREAMS: readonly RuntimeCase[] = [
     name: 'Java, java.net.Socket with a time-out',
     what: 'the client; a read that times out makes its socket one that does not block',
     everywhere: false,
-    applications: 'redirected',
+    taken: ['java'],
+    left: {},
     ...JAVA,
     play: (stage) =>
       play(stage, javaPeer(stage, 'serve', String(PORT)), (connections) =>
