@@ -76,7 +76,11 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     observation,
     cni?.locatorBeside(source.locator) ?? source.locator,
   );
-  observation.started({ backend, reconciler, settings });
+  observation.started({
+    ...{ backend, reconciler, settings },
+    watches: () => source.watches(),
+    servesCni: cni !== null,
+  });
   const drift = { checkedAt: startedAt, repaired: [] as string[], outstanding: [] as string[] };
   let pending = false;
   using containers = new ContainerWatch(() => {
@@ -110,7 +114,10 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const rejections = new Rejections(log);
   rejections.tell(first.value);
   await reconcile(first.value);
-  const repair = (snapshot: Snapshot) => source.repairer?.look(snapshot, (uid) => reconciler.isEnrolled(uid));
+  const repair = (snapshot: Snapshot) => {
+    source.repairer?.look(snapshot, (uid) => reconciler.isEnrolled(uid));
+    source.annotationEvents?.look(snapshot, (uid) => reconciler.findings(uid));
+  };
   repair(first.value);
   backend.tellOthers();
 
@@ -173,6 +180,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     reconcileSoon: () => {
       reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
     },
+    served: (...call) => observation.cniServed(...call),
     signal: ended,
     log: log.child({ component: 'cni' }),
   });
@@ -193,6 +201,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     watchPods(snapshots, reconcile, rejections, repair, log),
     lookAgain(reconciler, repair, log, ended),
     source.repairer?.run(ended),
+    source.annotationEvents?.run(ended),
     reconcilePeriodically(options.reconcileIntervalMs, sweep, log, ended),
     tellEvents(datapath, reconciler, reconcile, observation.tally, log, ended),
     backend.run(ended, (error) => log.error({ err: error }, 'promotion of connections failed')),
@@ -200,6 +209,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       tellSettings(settings, outcome, log);
       if (outcome === 'changed') {
         await reconcile().catch((error) => log.error({ err: error }, 'reconcile failed; tried again'));
+        repair(reconciler.snapshot);
       }
     }),
     server.closed,
