@@ -34,6 +34,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * sockhash: a sender that looked before the first of them has long handed its message over.
  */
 #define QUIET_ROUNDS 4
+#define EEXIST 17
+#define MARK_SOON '.'
+#define MARK_HELD ':'
+/* Epoll sets of one socket that are looked at; nearly always there is one. */
+#define MAX_EPOLLS 4
 /* psock pointers carry flags in their low bits. */
 #define PSOCK_MASK (~7ULL)
 
@@ -72,23 +77,74 @@ static __always_inline bool is_fit(struct sock *sk, struct tcp_sock *tp)
 	return !(sk->__sk_common.skc_flags & (1UL << zerocopy));
 }
 
+/* What was redirected to the sidecar's port is the sidecar's, marked or not. */
+static __always_inline bool is_sidecars(const struct conn *conn)
+{
+	__u32 accepted = CONN_SERVER | CONN_REDIRECTED;
+
+	return conn->flags & CONN_SIDECAR ||
+	       (conn->flags & (accepted | CONN_TO_POD)) == accepted;
+}
+
 /*
- * An application may ask how much there is to read (FIONREAD), which some kernels do not
- * tell of a socket in a sockhash; a sidecar reads until there is nothing. An application
- * whose pod opted in reads as a sidecar does.
+ * Whether it is polled edge-triggered, or for the end of what its peer sends: a program
+ * that does may take a short read for the last, and stop where redirected bytes end and
+ * TCP's begin. Nginx and HAProxy do; whatever is written in Go is polled so, too, and
+ * its io.Copy() splices.
  */
-static __always_inline bool may_enter(const struct conn *conn, const struct settings *settings)
+static __always_inline bool polled_by_edge(struct sock *sk)
+{
+	struct socket *socket = sk->sk_socket;
+	struct file *file = socket ? socket->file : 0;
+	struct file___listed *listed = (void *)file;
+	void *node = 0, *end = 0;
+
+	if (!file)
+		return true;
+	if (bpf_core_field_exists(file->f_ep)) {
+		struct hlist_head *head = BPF_CORE_READ(file, f_ep);
+
+		if (head)
+			node = BPF_CORE_READ(head, first);
+	} else if (bpf_core_field_exists(listed->f_ep_links)) {
+		end = (void *)file + bpf_core_field_offset(struct file___listed, f_ep_links);
+		if (bpf_probe_read_kernel(&node, sizeof(node), end))
+			return true;
+	} else {
+		return true;
+	}
+	for (int i = 0; i < MAX_EPOLLS && node && node != end; i++) {
+		struct epitem *item = node - bpf_core_field_offset(struct epitem, fllink);
+
+		if (BPF_CORE_READ(item, event.events) & (EPOLLET | EPOLLRDHUP))
+			return true;
+		if (bpf_probe_read_kernel(&node, sizeof(node), node))
+			return true;
+	}
+	return node && node != end;
+}
+
+/* An application is redirected to where its pod opted in, and reads until there is nothing. */
+static __always_inline bool reads_all(const struct conn *conn, struct sock *sk)
 {
 	__u64 netns = conn->netns;
 	struct pod *pod;
 
-	if (conn->flags & CONN_SIDECAR || settings->flags & SETTINGS_ACCEL_APPS)
-		return true;
-	if ((conn->flags & (CONN_SERVER | CONN_REDIRECTED | CONN_TO_POD)) ==
-	    (CONN_SERVER | CONN_REDIRECTED))
+	if (is_sidecars(conn))
 		return true;
 	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
-	return pod && pod->flags & POD_ACCEL_FULL;
+	return !pod || !(pod->flags & POD_ACCEL_FULL) || !polled_by_edge(sk);
+}
+
+static __always_inline bool may_enter(const struct conn *conn)
+{
+	__u64 netns = conn->netns;
+	struct pod *pod;
+
+	if (is_sidecars(conn))
+		return true;
+	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
+	return pod && accel_of_apps(pod);
 }
 
 static __always_inline struct sk_psock *psock_of(const struct sock *sk)
@@ -124,12 +180,30 @@ static __always_inline void learn_peer(struct conn *conn)
 	conn->flags |= peer->flags;
 }
 
-/* Tells the agent that the next round should come soon. */
+/* And tells it: only now, for most connections do not live so long. */
+static __always_inline void tell_peer(struct conn *conn)
+{
+	struct peer peer = { .cookie = conn->self, .flags = CONN_PAIRED };
+	__u64 client = conn->peer;
+	long err;
+
+	if (conn->flags & CONN_PEER_SENDS)
+		peer.flags |= CONN_SEND_ACCEL;
+	/* An earlier version of these programs may have told it already. */
+	err = bpf_map_update_elem(&shunt_peers, &client, &peer, BPF_NOEXIST);
+	if (!err || err == -EEXIST)
+		conn->flags |= CONN_TOLD;
+}
+
+/* To the agent: MARK_SOON when the next round should come soon, MARK_HELD while somebody is in the sockhash. */
+static __always_inline void tell_agent(struct bpf_iter__bpf_sk_storage_map *ctx, char mark)
+{
+	bpf_seq_write(ctx->meta->seq, &mark, sizeof(mark));
+}
+
 static __always_inline void ask_for_more(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	char mark = '.';
-
-	bpf_seq_write(ctx->meta->seq, &mark, sizeof(mark));
+	tell_agent(ctx, MARK_SOON);
 }
 
 /*
@@ -150,9 +224,11 @@ static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *
 	in = *(volatile __u64 *)&flow->in_bytes;
 	stopped = flow->stop_round && round - flow->stop_round < STOP_ROUNDS;
 	if (flow->state == FLOW_PROMOTED) {
-		if (is_fit(sk, tp) && !stopped && theirs && theirs->state != FLOW_LEAVING) {
+		if (is_fit(sk, tp) && reads_all(conn, sk) && !stopped && theirs &&
+		    theirs->state != FLOW_LEAVING) {
 			if (waiting_at(sk) == NOTHING_WAITS)
 				flow->done_bytes = in;
+			tell_agent(ctx, MARK_HELD);
 			return;
 		}
 		flow->state = FLOW_LEAVING;
@@ -171,7 +247,7 @@ static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *
 		return;
 	if (bpf_map_delete_elem(&shunt_socks, &self))
 		return;
-	conn->flags &= ~CONN_PROMOTED;
+	conn->flags &= ~(CONN_PROMOTED | CONN_WATCHED);
 	bpf_map_delete_elem(&shunt_flows, &self);
 }
 
@@ -208,8 +284,10 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 		ask_for_more(ctx);
 	if (age < settings->min_age_ns)
 		return 0;
+	if ((conn->flags & (CONN_SERVER | CONN_TOLD)) == CONN_SERVER)
+		tell_peer(conn);
 	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) ||
-	    !may_enter(conn, settings))
+	    !may_enter(conn) || !reads_all(conn, sk))
 		return 0;
 
 	self = conn->self;
@@ -218,17 +296,23 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!flow) {
 		fresh.sk = (__u64)sk;
 		fresh.fit_round = round;
+		/* Before the entry is there: whoever closes the socket meanwhile takes it away. */
+		conn->flags |= CONN_WATCHED;
 		bpf_map_update_elem(&shunt_flows, &self, &fresh, BPF_NOEXIST);
 		flow = bpf_map_lookup_elem(&shunt_flows, &self);
 		if (!flow)
 			return 0;
+		ask_for_more(ctx);
 	}
 	flow->fit_round = round;
-	ask_for_more(ctx);
 	/* Both ends, in this round or the last: one alone would only pay. */
 	theirs = bpf_map_lookup_elem(&shunt_flows, &peer);
-	if (!theirs || theirs->state == FLOW_LEAVING)
+	if (!theirs)
 		return 0;
+	if (theirs->state == FLOW_LEAVING) {
+		ask_for_more(ctx);
+		return 0;
+	}
 	if (theirs->state == FLOW_CANDIDATE && round - theirs->fit_round > 1)
 		return 0;
 	if (bpf_map_update_elem(&shunt_socks, &self, sk, BPF_NOEXIST))
@@ -236,6 +320,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	conn->flags |= CONN_PROMOTED;
 	flow->state = FLOW_PROMOTED;
 	count(conn->netns, COUNTER_PROMOTED);
+	ask_for_more(ctx);
 	return 0;
 }
 

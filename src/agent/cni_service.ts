@@ -5,8 +5,9 @@ import { CniInstaller } from '../cni/installer.ts';
 import { LeftMarks } from '../cni/left_marks.ts';
 import { builtPlugin, pluginEntry } from '../cni/plugin_entry.ts';
 import { recordDirectories } from '../cni/records.ts';
-import { type CniLog, type CniServer, type CniServerOptions, serveCni } from '../cni/server.ts';
+import { type CniLog, type CniServerOptions, serveCni } from '../cni/server.ts';
 import type { Locator } from '../pod/locate.ts';
+import type { SocketServer } from '../unix_socket.ts';
 import { CniEnrolment, locatorBeside } from './cni_enrolment.ts';
 import { LatestPods } from './pod_finder.ts';
 import type { Reconciler } from './reconciler.ts';
@@ -72,7 +73,7 @@ export class CniService {
     await keepInstalled({ installer, netDir, entry, signal, log });
   }
 
-  serve({ reconciler, hindrances, reconcileSoon, ...server }: CniServiceOptions): Promise<CniServer> {
+  serve({ reconciler, hindrances, reconcileSoon, ...server }: CniServiceOptions): Promise<SocketServer> {
     const handlers = new CniEnrolment({
       enroller: reconciler,
       finder: this.finder,

@@ -49,3 +49,13 @@ export function desireOf(
 export function labelOf(name: PodName): string {
   return `${name.namespace}/${name.name}`;
 }
+
+/** What is wrong with the pod's annotations. */
+export function notesOf(desire: Desire): readonly PolicyNote[] {
+  return desire.kind === 'leave' ? [] : desire.notes;
+}
+
+/** Whether the mesh itself would not have the pod for its annotations. */
+export function isRejected(desire: Desire): boolean {
+  return desire.kind === 'failed' && desire.error.code === 'SHUNT_E_MESH_REJECTED';
+}

@@ -8,7 +8,8 @@ import type { CniCommand, CniResult, Readings } from '../observe/metrics.ts';
 import type { Watch } from '../pod/kubernetes/source.ts';
 import { VERSION } from '../version.ts';
 import type { Backend } from './backend.ts';
-import type { PodState, Reconciler } from './reconciler.ts';
+import type { PodState } from './pod_entry.ts';
+import type { Reconciler } from './reconciler.ts';
 import type { SettingsFile } from './settings_file.ts';
 
 /** What this process counts itself. */

@@ -3,7 +3,7 @@ import { createServer, type Socket } from 'node:net';
 import * as v from 'valibot';
 import { ShuntError } from '../errors.ts';
 import { peerUid } from '../pod/syscall.ts';
-import { claimSocket, listenForRoot } from '../unix_socket.ts';
+import { claimSocket, type SocketServer, serveRoot } from '../unix_socket.ts';
 import { type AttachmentId, type CniCall, readCall } from './call.ts';
 import { cniFailure } from './failure.ts';
 import { answerText, CallReader, type RawCall } from './protocol.ts';
@@ -48,11 +48,6 @@ export interface CniServerOptions {
   callDeadlineMs?: number;
 }
 
-export interface CniServer extends AsyncDisposable {
-  /** Ends once the server is closed and its socket file is gone. */
-  readonly closed: Promise<void>;
-}
-
 /** A node that boots starts its pods at once; more than these wait in the kernel's queue or are told to try again. */
 const MAX_CONNECTIONS = 512;
 
@@ -60,7 +55,7 @@ const MAX_CONNECTIONS = 512;
  * @throws SHUNT_E_AGENT_RUNNING when somebody answers on the socket already
  * @throws SHUNT_E_SOCKET when the path cannot be used
  */
-export async function serveCni(options: CniServerOptions): Promise<CniServer> {
+export async function serveCni(options: CniServerOptions): Promise<SocketServer> {
   const { socket: path, log, signal } = options;
   await claimSocket(path);
   const open = new Set<Socket>();
@@ -73,23 +68,13 @@ export async function serveCni(options: CniServerOptions): Promise<CniServer> {
     });
   });
   server.maxConnections = MAX_CONNECTIONS;
-  await listenForRoot(server, path);
-  const closed = new Promise<void>((resolve) => server.once('close', resolve));
   const close = () => {
     server.close();
     for (const socket of open) socket.destroy();
   };
-  if (signal.aborted) close();
-  else signal.addEventListener('abort', close, { once: true });
+  const serving = await serveRoot(server, path, signal, close);
   log.info({ event: 'cni-listening', socket: path }, 'CNI socket is listening');
-  return {
-    closed,
-    async [Symbol.asyncDispose]() {
-      signal.removeEventListener('abort', close);
-      if (server.listening) close();
-      await closed;
-    },
-  };
+  return serving;
 }
 
 async function converse(socket: Socket, options: CniServerOptions): Promise<void> {

@@ -28,6 +28,7 @@ export const METRICS = {
         'asked',
         'capable',
         'limited',
+        'old-kernel',
         'no-cgroup2',
         'no-bpffs',
         'bpf-denied',

@@ -14,6 +14,7 @@ import { ShuntError } from '../../src/errors.ts';
 import { attempt } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { LabProcess } from '../../src/lab/process.ts';
+import { percentile } from '../../src/lab/statistics.ts';
 import { ApiConnection } from '../../src/pod/kubernetes/connection.ts';
 import { KubeError } from '../../src/pod/kubernetes/kube_error.ts';
 import { readKubernetesPod } from '../../src/pod/kubernetes/pod_object.ts';
@@ -35,18 +36,14 @@ const CLI = [
   join(import.meta.dirname, '../../src/cli/main.ts'),
 ] as const;
 
-const percentile = (sorted: readonly number[], part: number) =>
-  sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN;
-
 function table(title: string, rows: Record<string, number[]>): void {
   const line = (label: string, cells: string[]) =>
     process.stdout.write(`${label.padEnd(50)}${cells.map((cell) => cell.padStart(9)).join('')}\n`);
   line(title, ['P50', 'P99', 'MAX']);
   for (const [label, times] of Object.entries(rows)) {
-    const sorted = times.toSorted((a, b) => a - b);
     line(
       label,
-      [0.5, 0.99, 1].map((part) => percentile(sorted, part).toFixed(1)),
+      [0.5, 0.99, 1].map((share) => percentile(times, share).toFixed(1)),
     );
   }
 }
