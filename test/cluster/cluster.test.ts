@@ -3,7 +3,7 @@
  * removal: API server, scheduler, controllers, kubelet, containerd.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as v from 'valibot';
@@ -35,6 +35,10 @@ const DaemonSet = v.object({
     updatedNumberScheduled: v.optional(v.number(), 0),
     numberReady: v.number(),
   }),
+});
+
+const Events = v.object({
+  items: v.array(v.object({ message: v.string(), involvedObject: v.object({ name: v.string() }) })),
 });
 
 const archive = imageArchive();
@@ -131,6 +135,30 @@ describe('a cluster', { skip, timeout: 580_000 }, () => {
     process.stdout.write(`requests during the rollout and after it: ${during.length}, failed: 0\n`);
     const [client] = await node.pods(NAMESPACE, 'app=soak');
     assert.equal(client?.restarts, 0);
+  });
+
+  it('starts with its plugin already in the chain, as after a boot, and lets the pods that waited for it start', async () => {
+    await node.cluster.admin.delete(DAEMON_SET, {}, stop.signal);
+    await node.until('its end', async () =>
+      (await node.pods(SYSTEM, AGENT)).length === 0 ? true : undefined,
+    );
+    // A file system that a boot makes anew.
+    rmSync('/run/shunt', { recursive: true });
+    assert.match(conflist(), /shunt-cni/);
+    await node.cluster.apply([deployment('late', 1, ['soak', server?.address ?? '', String(PORT)])]);
+    const failed = await node.until('a sandbox that is put off', async () => {
+      const path = `/api/v1/namespaces/${NAMESPACE}/events`;
+      const query = { fieldSelector: 'reason=FailedCreatePodSandBox' };
+      const { items } = v.parse(Events, await node.cluster.admin.get(path, query, stop.signal));
+      return items.find(({ involvedObject }) => involvedObject.name.startsWith('late-'));
+    });
+    assert.match(failed.message, /no agent answers on .*SHUNT_E_AGENT_DOWN/);
+    await release({});
+    const [late] = await node.ready(NAMESPACE, 'app=late', 1);
+    assert.ok(late !== undefined);
+    const seen = () => node.output(NAMESPACE, late, 'app').filter((line) => line !== 'refused');
+    await node.until('its requests', async () => (seen().length >= REQUESTS ? true : undefined));
+    assert.deepEqual([...new Set(seen())], [BY_SIDECAR]);
   });
 
   it('is rid of it all when the release is turned to cleanup and removed', async (t) => {
