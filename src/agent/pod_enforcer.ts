@@ -245,5 +245,6 @@ export class PodEnforcer {
 /** All of a workload that the kernel is to hold, as text. */
 function wishOf({ policy, ip4, ip6, sidecarCgroup, acceleration, netns }: Workload): string {
   const where = [sidecarCgroup?.id ?? null, netns.cookie].map(String);
-  return JSON.stringify([policy, ip4, ip6, acceleration, ...where]);
+  // Addresses of a namespace come later than itself: link-local ones once they are known to be nobody else's.
+  return JSON.stringify([policy, ip4, ip6, acceleration, netns.addresses, ...where]);
 }

@@ -120,6 +120,7 @@ describe('a cluster', { skip, timeout: 580_000 }, () => {
     assert.equal(into?.originalDst, `${server.address}:${PORT}`);
     const metrics = await scrape(METRICS);
     assert.equal(metrics.get('shunt_impersonations_total'), 0);
+    assert.equal(metrics.get('shunt_drift_repaired_total'), 0, 'that pods start is no drift');
   });
 
   it('lets no request fail while the agent is replaced, and pods that start meanwhile are captured', async () => {
