@@ -47,6 +47,7 @@ export const bpfStep = {
     'test:image',
     'test:cni',
     'test:kube',
+    'test:runtimes',
   ],
   inputs: () => hash(filesUnder(at('bpf'), isC), [BPF_FLAGS, compiler()]),
   async run(progress) {

@@ -32,9 +32,10 @@ interface Abilities {
   client?: Argv;
 }
 
-async function ask(stage: Stage, { whole, files = [] }: Abilities): Promise<void> {
+async function ask(stage: Stage, { whole, files = [], client }: Abilities): Promise<void> {
+  const to = [stage.address, String(PORT), String(CONNECTIONS)];
   const answer = await stage.dialogue(
-    script(stage, 'call', stage.address, String(PORT), String(CONNECTIONS)),
+    client === undefined ? script(stage, 'call', ...to) : [...client, ...to],
   );
   const step = async (line: string): Promise<void> => stage.note(line, await answer(line));
   await stage.warm('get 30 /give?bytes=300', () => answer('get 30 /give?bytes=300'));
@@ -304,7 +305,7 @@ export const HTTP: readonly RuntimeCase[] = [
     what: 'server; Node asks',
     everywhere: false,
     taken: ['node'],
-    left: { peer: LEFT.edge },
+    left: { 'go-peer': LEFT.edge },
     ...GO,
     async play(stage) {
       await stage.serve(goPeer(stage, 'http', String(PORT)));

@@ -87,7 +87,7 @@ export const STREAMS: readonly RuntimeCase[] = [
     what: 'server and client; io.Copy from a connection to itself splices',
     everywhere: false,
     taken: [],
-    left: { peer: LEFT.edge },
+    left: { 'go-peer': LEFT.edge },
     ...GO,
     play: (stage) =>
       play(stage, goPeer(stage, 'serve', String(PORT)), (connections) =>
