@@ -53,6 +53,7 @@ export const ConnFlags = {
   CONN_PROMOTED: 0x100,
   CONN_TO_POD: 0x200,
   CONN_BOUND: 0x400,
+  CONN_EDGE: 0x800,
 } as const;
 export type ConnFlags = number;
 
