@@ -64,7 +64,7 @@ async function redis(stage: Stage): Promise<void> {
   await benchmark('set,get', 20_000, '-P', '16');
   await benchmark('set,get', 300, '-d', '100000');
   // Long enough for its connections to be taken up.
-  await benchmark('get', 8_000, '-c', '1');
+  await benchmark('get', 16_000, '-c', '1');
   const stats = await stage.run(cli('info', 'commandstats'));
   const calls = [...stats.stdout.matchAll(/^cmdstat_(get|lpush|lpop):calls=(\d+)/gm)];
   stage.note(
