@@ -1,16 +1,12 @@
 /** What rules cost: `npm run bench:rules`. Needs root. Takes a minute. */
 import { cpus, release } from 'node:os';
-import { CIDRS, type Cost, measure, median, PORTS, ratioOf } from '../test/faithful/rules_cost.ts';
+import { median, percentile } from '../src/lab/statistics.ts';
+import { CIDRS, type Cost, measure, PORTS, ratioOf } from '../test/faithful/rules_cost.ts';
 
 const ROUNDS = Number(process.env.SHUNT_RULES_ROUNDS ?? 61);
 const CONNECTS = 300;
 /** What eBPF may cost with every rule, of what it costs with none. */
 const MOST = 1.1;
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.round((sorted.length - 1) * share)] ?? Number.NaN;
-}
 
 function row({ contender, case: which, none, many }: Cost): string {
   const figures = [none, many].map(

@@ -34,6 +34,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * sockhash: a sender that looked before the first of them has long handed its message over.
  */
 #define QUIET_ROUNDS 4
+#define EEXIST 17
+#define MARK_SOON '.'
+#define MARK_HELD ':'
 /*
  * An application's socket is watched for so long, a walk every quarter of a second, for how
  * it is polled: HAProxy polls only while it wants to read.
@@ -145,20 +148,15 @@ static __always_inline bool reads_all(struct conn *conn, struct sock *sk)
 	return !(conn->flags & CONN_EDGE) && bpf_ktime_get_ns() - conn->since_ns >= WATCH_NS;
 }
 
-/*
- * An application may ask how much there is to read (FIONREAD), which some kernels do not
- * tell of a socket in a sockhash; a sidecar reads until there is nothing. An application
- * whose pod opted in reads as a sidecar does.
- */
-static __always_inline bool may_enter(const struct conn *conn, const struct settings *settings)
+static __always_inline bool may_enter(const struct conn *conn)
 {
 	__u64 netns = conn->netns;
 	struct pod *pod;
 
-	if (is_sidecars(conn) || settings->flags & SETTINGS_ACCEL_APPS)
+	if (is_sidecars(conn))
 		return true;
 	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
-	return pod && pod->flags & POD_ACCEL_FULL;
+	return pod && accel_of_apps(pod);
 }
 
 static __always_inline struct sk_psock *psock_of(const struct sock *sk)
@@ -194,12 +192,30 @@ static __always_inline void learn_peer(struct conn *conn)
 	conn->flags |= peer->flags;
 }
 
-/* Tells the agent that the next round should come soon. */
+/* And tells it: only now, for most connections do not live so long. */
+static __always_inline void tell_peer(struct conn *conn)
+{
+	struct peer peer = { .cookie = conn->self, .flags = CONN_PAIRED };
+	__u64 client = conn->peer;
+	long err;
+
+	if (conn->flags & CONN_PEER_SENDS)
+		peer.flags |= CONN_SEND_ACCEL;
+	/* An earlier version of these programs may have told it already. */
+	err = bpf_map_update_elem(&shunt_peers, &client, &peer, BPF_NOEXIST);
+	if (!err || err == -EEXIST)
+		conn->flags |= CONN_TOLD;
+}
+
+/* To the agent: MARK_SOON when the next round should come soon, MARK_HELD while somebody is in the sockhash. */
+static __always_inline void tell_agent(struct bpf_iter__bpf_sk_storage_map *ctx, char mark)
+{
+	bpf_seq_write(ctx->meta->seq, &mark, sizeof(mark));
+}
+
 static __always_inline void ask_for_more(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	char mark = '.';
-
-	bpf_seq_write(ctx->meta->seq, &mark, sizeof(mark));
+	tell_agent(ctx, MARK_SOON);
 }
 
 /*
@@ -224,6 +240,7 @@ static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *
 		    theirs->state != FLOW_LEAVING) {
 			if (waiting_at(sk) == NOTHING_WAITS)
 				flow->done_bytes = in;
+			tell_agent(ctx, MARK_HELD);
 			return;
 		}
 		flow->state = FLOW_LEAVING;
@@ -242,7 +259,7 @@ static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *
 		return;
 	if (bpf_map_delete_elem(&shunt_socks, &self))
 		return;
-	conn->flags &= ~CONN_PROMOTED;
+	conn->flags &= ~(CONN_PROMOTED | CONN_WATCHED);
 	bpf_map_delete_elem(&shunt_flows, &self);
 }
 
@@ -257,6 +274,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct flow fresh = {};
 	__u64 self, peer, age;
 	__u32 round;
+	bool whole;
 
 	if (!sk || !conn || !settings || !(settings->flags & SETTINGS_ACCEL))
 		return 0;
@@ -278,10 +296,13 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (age < YOUNG_NS)
 		ask_for_more(ctx);
 	/* At every walk, whatever else holds: it remembers what it sees. */
-	if (!reads_all(conn, sk) || age < settings->min_age_ns)
+	whole = reads_all(conn, sk);
+	if (age < settings->min_age_ns)
 		return 0;
+	if ((conn->flags & (CONN_SERVER | CONN_TOLD)) == CONN_SERVER)
+		tell_peer(conn);
 	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) ||
-	    !may_enter(conn, settings))
+	    !may_enter(conn) || !whole)
 		return 0;
 
 	self = conn->self;
@@ -290,17 +311,23 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!flow) {
 		fresh.sk = (__u64)sk;
 		fresh.fit_round = round;
+		/* Before the entry is there: whoever closes the socket meanwhile takes it away. */
+		conn->flags |= CONN_WATCHED;
 		bpf_map_update_elem(&shunt_flows, &self, &fresh, BPF_NOEXIST);
 		flow = bpf_map_lookup_elem(&shunt_flows, &self);
 		if (!flow)
 			return 0;
+		ask_for_more(ctx);
 	}
 	flow->fit_round = round;
-	ask_for_more(ctx);
 	/* Both ends, in this round or the last: one alone would only pay. */
 	theirs = bpf_map_lookup_elem(&shunt_flows, &peer);
-	if (!theirs || theirs->state == FLOW_LEAVING)
+	if (!theirs)
 		return 0;
+	if (theirs->state == FLOW_LEAVING) {
+		ask_for_more(ctx);
+		return 0;
+	}
 	if (theirs->state == FLOW_CANDIDATE && round - theirs->fit_round > 1)
 		return 0;
 	if (bpf_map_update_elem(&shunt_socks, &self, sk, BPF_NOEXIST))
@@ -308,6 +335,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	conn->flags |= CONN_PROMOTED;
 	flow->state = FLOW_PROMOTED;
 	count(conn->netns, COUNTER_PROMOTED);
+	ask_for_more(ctx);
 	return 0;
 }
 

@@ -182,7 +182,10 @@ enum conn_flags {
 	CONN_PROMOTED = 1 << 8, /* in the sockhash */
 	CONN_TO_POD = 1 << 9, /* sent to the pod's address with its port, not to the sidecar */
 	CONN_BOUND = 1 << 10, /* its source was given to it here: it is to look unbound */
-	CONN_EDGE = 1 << 11, /* was polled in a way that goes with short reads: stays with TCP */
+	CONN_PEER_SENDS = 1 << 11, /* a server whose client may redirect what it sends */
+	CONN_TOLD = 1 << 12, /* a server whose client can find it in `peers` */
+	CONN_WATCHED = 1 << 13, /* has an entry in `flows` */
+	CONN_EDGE = 1 << 14, /* was polled in a way that goes with short reads: stays with TCP */
 };
 
 struct pair {

@@ -34,4 +34,17 @@ static __always_inline bool accel_enabled(void)
 	return s && (s->flags & SETTINGS_ACCEL);
 }
 
+/*
+ * Sockets of a pod's applications may be accelerated. An application may ask how much there is
+ * to read (FIONREAD), which some kernels do not tell of a socket in a sockhash; a sidecar reads
+ * until there is nothing. An application whose pod opted in reads as a sidecar does.
+ */
+static __always_inline bool accel_of_apps(const struct pod *pod)
+{
+	const struct settings *s = settings_get();
+
+	return s && (s->flags & SETTINGS_ACCEL) &&
+	       ((s->flags & SETTINGS_ACCEL_APPS) || (pod->flags & POD_ACCEL_FULL));
+}
+
 #endif

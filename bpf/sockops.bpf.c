@@ -96,9 +96,9 @@ static __always_inline void on_client_established(struct bpf_sock_ops *ctx, stru
 	struct pair_key key;
 	struct pair *pair;
 
-	conn->since_ns = bpf_ktime_get_ns();
 	if (!(conn->flags & CONN_ACCEL))
 		return;
+	conn->since_ns = bpf_ktime_get_ns();
 	key_of_client(&key, ctx, recorded_netns(conn));
 	if (conn->flags & CONN_REDIRECTED)
 		pair = bpf_map_lookup_elem(&shunt_pairs, &key);
@@ -113,35 +113,33 @@ static __always_inline void on_client_established(struct bpf_sock_ops *ctx, stru
 }
 
 /*
- * Fills in acceleration's part once both ends are known. An end may redirect to a
- * sidecar; to an application only where its pod asked for it, because a reader that
- * splices loses redirected data.
+ * Fills in acceleration's part once both ends are known; the client is told by the
+ * iterator, if the connection lives so long. An end may redirect to a sidecar; to an
+ * application only where its pod asked for it, because a reader that splices loses
+ * redirected data.
  */
 static __always_inline void join(struct bpf_sock_ops *ctx, struct conn *conn,
 				 const struct pair *pair, const struct pod *pod, bool server_sidecar)
 {
 	bool client_sidecar = pair->flags & CONN_SIDECAR;
 	bool full = pod->flags & POD_ACCEL_FULL;
-	struct peer peer = {};
-	__u64 client = pair->client;
 
 	if (!(pair->flags & CONN_ACCEL) || !(pod->flags & POD_ACCEL_OUTBOUND))
 		return;
 	if (!pair->seq_valid || pair->client_snd_nxt != ctx->rcv_nxt ||
 	    pair->client_rcv_nxt != ctx->snd_nxt)
 		return;
+	/* One end alone would only pay. */
+	if (!server_sidecar && !accel_of_apps(pod))
+		return;
 	if (!bpf_map_lookup_elem(&shunt_pods, &pair->client_netns))
 		return;
-	peer.cookie = conn->self;
-	peer.flags = CONN_PAIRED;
-	if (server_sidecar || full)
-		peer.flags |= CONN_SEND_ACCEL;
-	if (bpf_map_update_elem(&shunt_peers, &client, &peer, BPF_ANY))
-		return;
-	conn->peer = client;
+	conn->peer = pair->client;
 	conn->flags |= CONN_PAIRED | CONN_ACCEL;
 	if (client_sidecar || full)
 		conn->flags |= CONN_SEND_ACCEL;
+	if (server_sidecar || full)
+		conn->flags |= CONN_PEER_SENDS;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	count(conn->netns, COUNTER_PAIRED);
 }
@@ -158,13 +156,20 @@ static __always_inline void on_server_established(struct bpf_sock_ops *ctx, stru
 
 	if (!pod)
 		return;
+	if (bpf_sk_storage_get(&shunt_roles, sk, 0, 0))
+		sidecar = 1;
+	barrier_var(sidecar); /* or clang ORs the pointer itself */
 	key_of_server(&key, ctx, netns);
 	pair = bpf_map_lookup_elem(&shunt_pairs, &key);
 	if (!pair) {
-		if (!accel_enabled())
+		bool apps = accel_of_apps(pod);
+
+		if (!(pod->flags & POD_ACCEL_OUTBOUND) || !(apps || (sidecar && accel_enabled())))
 			return;
 		redirected = false;
-		pair = bpf_map_lookup_elem(&shunt_offers, &key);
+		/* What stays in the pod is offered for applications alone. */
+		if (apps)
+			pair = bpf_map_lookup_elem(&shunt_offers, &key);
 		if (!pair) {
 			key.netns = 0;
 			pair = bpf_map_lookup_elem(&shunt_offers, &key);
@@ -180,9 +185,6 @@ static __always_inline void on_server_established(struct bpf_sock_ops *ctx, stru
 		}
 		goto forget;
 	}
-	if (bpf_sk_storage_get(&shunt_roles, sk, 0, 0))
-		sidecar = 1;
-	barrier_var(sidecar); /* or clang ORs the pointer itself */
 	conn->orig = pair->orig;
 	conn->flags = CONN_SERVER | (redirected ? CONN_REDIRECTED : 0) |
 		      (sidecar ? CONN_SIDECAR : 0) | (pair->flags & CONN_TO_POD);
@@ -211,9 +213,11 @@ static __always_inline void on_close(struct bpf_sock_ops *ctx, struct conn *conn
 			bpf_map_delete_elem(&shunt_pairs, &key);
 		else
 			bpf_map_delete_elem(&shunt_offers, &key);
-		bpf_map_delete_elem(&shunt_peers, &self);
+		if (conn->flags & CONN_ACCEL)
+			bpf_map_delete_elem(&shunt_peers, &self);
 	}
-	bpf_map_delete_elem(&shunt_flows, &self);
+	if (conn->flags & (CONN_WATCHED | CONN_PROMOTED))
+		bpf_map_delete_elem(&shunt_flows, &self);
 }
 
 /*
@@ -288,7 +292,10 @@ int shunt_sockops(struct bpf_sock_ops *ctx)
 		return 1;
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		break;
 	case BPF_SOCK_OPS_STATE_CB:
+		if (ctx->args[1] != BPF_TCP_CLOSE)
+			return 1;
 		break;
 	default:
 		return 1;
@@ -300,7 +307,7 @@ int shunt_sockops(struct bpf_sock_ops *ctx)
 		on_connect(ctx, conn);
 	else if (ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB)
 		on_client_established(ctx, conn);
-	else if (ctx->args[1] == BPF_TCP_CLOSE)
+	else
 		on_close(ctx, conn);
 	return 1;
 }

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { CASES } from './bench/cases.ts';
+import { CASES, casesOf } from './bench/cases.ts';
 import { CONTENDERS } from './bench/contenders.ts';
 import { benchTable, machine, report, targetTable } from './bench/report.ts';
 import { runCases } from './bench/run.ts';
@@ -20,16 +20,20 @@ export async function bench(context: Context, given: unknown): Promise<number> {
   const { sidecar, rounds } = v.parse(Options, given);
   using interruption = new Interruption(io);
   const { signal } = interruption;
-  const cases = CASES.filter(({ quick }) => quick);
+  const cases = casesOf(CASES, 'node');
+  // What a pod may opt in to is for the long form.
+  const contenders = CONTENDERS.filter((contender) => contender !== 'full');
   try {
-    const measurements = await runCases({ cli: ownCli(), bpffs, sidecar, cases, rounds, signal }, io);
-    const verdicts = judge(measurements);
+    const run = { cli: ownCli(), bpffs, sidecar, contenders, cases, rounds, signal };
+    const result = await runCases(run, io);
+    const { measurements } = result;
+    const verdicts = judge(result);
     if (format === 'json') {
-      io.out(renderJson(report(measurements, verdicts, { rounds, sidecars: [sidecar] })));
+      io.out(renderJson(report(result, verdicts, { rounds, sidecars: [sidecar] })));
       return 0;
     }
     io.note(`${machine()}; ${rounds} rounds, in turn; in brackets: median ratio to iptables, p10..p90`);
-    io.out(benchTable(measurements, CONTENDERS, io.colour.out));
+    io.out(benchTable(measurements, contenders, io.colour.out));
     io.out(`\n${targetTable(verdicts, io.colour.out)}`);
     return 0;
   } catch (error) {

@@ -14,6 +14,8 @@ export interface IstioRules {
   family: 4 | 6;
   excludeOutboundPorts?: readonly number[];
   excludeInboundPorts?: readonly number[];
+  /** IPv4. */
+  excludeOutboundCidrs?: readonly string[];
 }
 
 /**
@@ -24,6 +26,7 @@ export function istioRules({
   family,
   excludeOutboundPorts = [],
   excludeInboundPorts = [],
+  excludeOutboundCidrs = [],
 }: IstioRules): string {
   const localhost = family === 4 ? '127.0.0.1/32' : '::1/128';
   const passthrough = family === 4 ? `${PASSTHROUGH.ip4}/32` : `${PASSTHROUGH.ip6}/128`;
@@ -53,6 +56,7 @@ export function istioRules({
     ...proxy('uid-owner', SIDECAR_UID),
     ...proxy('gid-owner', SIDECAR_GID),
     `-A ISTIO_OUTPUT -d ${localhost} -j RETURN`,
+    ...(family === 4 ? excludeOutboundCidrs : []).map((cidr) => `-A ISTIO_OUTPUT -d ${cidr} -j RETURN`),
     '-A ISTIO_OUTPUT -j ISTIO_REDIRECT',
     `-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports ${OUTBOUND_PORT}`,
     'COMMIT',

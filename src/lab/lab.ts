@@ -26,6 +26,8 @@ export interface PodOptions {
   annotations?: Readonly<Record<string, string>>;
   /** Value of excludeOutboundPorts, as annotation or as rules. */
   excludeOutboundPorts?: readonly number[];
+  /** Value of excludeOutboundIPRanges, IPv4. */
+  excludeOutboundCidrs?: readonly string[];
 }
 
 export interface LabOptions {
@@ -99,7 +101,8 @@ export class Lab implements AsyncDisposable {
 
     const outside = stack.use(new Host('outside', topology.outside, provisions));
     const pods = new Map<string, Pod>();
-    for (const { name, capture, annotations: more, excludeOutboundPorts = [] } of options.pods) {
+    for (const { name, capture, annotations: more, ...excluded } of options.pods) {
+      const { excludeOutboundPorts = [], excludeOutboundCidrs = [] } = excluded;
       const netns = topology.pods.get(name);
       if (netns === undefined) continue;
       const cgroups = capture === 'shunt' ? tree : baseline;
@@ -110,12 +113,16 @@ export class Lab implements AsyncDisposable {
       const cgroup = cgroups.add(`pod-${name}`);
       const place = { cgroup, containers, sidecar: options.sidecar, program: proxy, preload };
       pods.set(name, stack.use(new Pod(name, netns, provisions, place)));
-      if (capture === 'iptables') await applyIstioRules(netns, { excludeOutboundPorts });
-      else if (capture === 'shunt') {
+      if (capture === 'iptables') {
+        await applyIstioRules(netns, { excludeOutboundPorts, excludeOutboundCidrs });
+      } else if (capture === 'shunt') {
         const podIPs = [netns.ip4, ...(netns.ip6 === null ? [] : [netns.ip6])];
         const annotations: Record<string, string> = { ...more };
         if (excludeOutboundPorts.length > 0) {
           annotations['traffic.sidecar.istio.io/excludeOutboundPorts'] = excludeOutboundPorts.join(',');
+        }
+        if (excludeOutboundCidrs.length > 0) {
+          annotations['traffic.sidecar.istio.io/excludeOutboundIPRanges'] = excludeOutboundCidrs.join(',');
         }
         const yaml = podYaml({ name: `pod-${name}`, netns: netns.path, cgroup, podIPs, annotations });
         writeFileSync(join(manifests, `${name}.yaml`), yaml);

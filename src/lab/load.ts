@@ -25,20 +25,27 @@ export class Load implements AsyncDisposable {
   }
 
   /**
-   * @param options.port first of the server's three
+   * @param options.port first of the server's four
    * @param options.role whom the server runs as
    * @param options.dial where the caller connects to, if not to the server's own address and port
+   * @param options.label tells several of the same two hosts apart
    * @throws SHUNT_E_LAB_TOOL without a C compiler, SHUNT_E_LAB_PROCESS
    */
   static async start(
     lab: Lab,
     from: Host,
     to: Host,
-    options: { port?: number; role?: Role; dial?: [string, number]; signal?: AbortSignal | undefined } = {},
+    options: {
+      port?: number;
+      role?: Role;
+      dial?: [string, number];
+      label?: string;
+      signal?: AbortSignal | undefined;
+    } = {},
   ): Promise<Load> {
     const { port = PORT, role = 'app', dial = [to.address(4), port], signal } = options;
+    const label = [from.name, to.name, options.label ?? port].join('-');
     const program = await compile('load', lab.programs, 'program');
-    const label = `${from.name}-${to.name}`;
     await using stack = new AsyncDisposableStack();
     const server = stack.use(
       await LabProcess.start(`load server of ${to.name}`, [program, 'serve', String(port)], {
@@ -46,7 +53,12 @@ export class Load implements AsyncDisposable {
         logFile: join(lab.folder, `load-${label}-server.log`),
       }),
     );
-    await listening(server, [port, port + 1, port + 2], { ip6: false }, signal);
+    await listening(
+      server,
+      [0, 1, 2, 3].map((offset) => port + offset),
+      { ip6: false },
+      signal,
+    );
     const caller = stack.use(
       await LabProcess.start(`load caller of ${from.name}`, [program, 'call', dial[0], String(dial[1])], {
         place: from.place('app'),

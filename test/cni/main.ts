@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '../../src/lab/command.ts';
+import { median, percentile } from '../../src/lab/statistics.ts';
 import { CniBed } from './bed.ts';
 import { netconf, PLUGIN, podArgs } from './plugin.ts';
 import { rewritten, watching } from './watched.ts';
@@ -23,11 +24,6 @@ function timed(command: string, env: Record<string, string>, input: string): num
   const tookMs = performance.now() - startedMs;
   if (status !== 0) throw new Error(`${command}: ${stdout}`);
   return tookMs;
-}
-
-function quantile(values: readonly number[], q: number): string {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN).toFixed(2);
 }
 
 async function measureAdd(): Promise<void> {
@@ -78,7 +74,7 @@ async function measureAdd(): Promise<void> {
     );
     process.stdout.write(`${''.padEnd(34)}      p50      p99      n\n`);
     for (const [what, values] of lines) {
-      const [p50, p99] = [quantile(values, 0.5), quantile(values, 0.99)];
+      const [p50, p99] = [median(values).toFixed(2), percentile(values, 0.99).toFixed(2)];
       process.stdout.write(
         `${what.padEnd(34)}${p50.padStart(9)}${p99.padStart(9)}${String(values.length).padStart(7)}\n`,
       );

@@ -1,4 +1,5 @@
 /** What a connect() costs in a pod with many rules, against one with none. */
+import { ratio } from '../../src/lab/statistics.ts';
 import type { RedirectPolicy } from '../../src/policy/policy.ts';
 import { Bed, istioPolicy } from './bed.ts';
 import type { Puppet } from './puppet.ts';
@@ -91,10 +92,5 @@ export async function measure(options: {
 
 /** Median of the rounds' ratios of many to none. */
 export function ratioOf({ none, many }: Cost): number {
-  return median(many.map((ns, round) => ns / (none[round] ?? Number.NaN)));
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+  return ratio(many, none).median;
 }

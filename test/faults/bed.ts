@@ -5,7 +5,7 @@ import type { PodReport, StatusReport } from '../../src/agent/api.ts';
 import { AgentClient } from '../../src/agent/client.ts';
 import { ShuntError } from '../../src/errors.ts';
 import { type Argv, attempt, type CommandResult } from '../../src/lab/command.ts';
-import { until } from '../../src/lab/deadline.ts';
+import { patient, until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { Lab, type PodOptions } from '../../src/lab/lab.ts';
 import { LabProcess } from '../../src/lab/process.ts';
@@ -40,7 +40,7 @@ export class FaultBed implements AsyncDisposable {
     this.#program = program;
     this.bpffs = bpffs;
     this.socket = join(lab.folder, 'agent.sock');
-    this.client = new AgentClient(this.socket);
+    this.client = new AgentClient(this.socket, { timeoutMs: patient(10_000) });
   }
 
   /**
@@ -77,14 +77,34 @@ export class FaultBed implements AsyncDisposable {
 
   /** Runs an agent that is to refuse; one that does not is ended, and its exit code is 124. */
   refused(argv: readonly string[]): Promise<CommandResult> {
-    return attempt(['timeout', '30', ...argv]);
+    return attempt(['timeout', String(patient(30)), ...argv]);
   }
 
   /** Starts the bed's agent, without waiting. */
-  async launch(...more: string[]): Promise<LabProcess> {
-    const [file, ...args] = this.agentArgv(...more);
-    this.#agent = await LabProcess.start('agent', [file, ...args], { logFile: this.logFile });
+  launch(...more: string[]): Promise<LabProcess> {
+    return this.#launch(this.agentArgv(...more));
+  }
+
+  async #launch(argv: Argv): Promise<LabProcess> {
+    this.#agent = await LabProcess.start('agent', argv, { logFile: this.logFile });
     return this.#agent;
+  }
+
+  /**
+   * Starts the bed's agent by a program that runs it on a lesser machine, and waits until it has both pods.
+   *
+   * @param program and its first arguments
+   */
+  async startUnder(program: Argv, ...more: string[]): Promise<StatusReport> {
+    const agent = await this.#launch([...program, ...this.agentArgv(...more)]);
+    return until(
+      async () => {
+        agent.assertRunning();
+        const status = await this.client.status().catch(unlessDown);
+        return status?.pods.enrolled === 2 ? status : undefined;
+      },
+      { what: 'the agent', timeoutMs: 60_000 },
+    );
   }
 
   /** Starts the bed's agent and waits until its API answers. */

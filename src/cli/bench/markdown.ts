@@ -1,6 +1,8 @@
 /** docs/performance.md, from one run. */
 import { CONTENDERS } from './contenders.ts';
-import { type BenchReport, limitOf, tableRows } from './report.ts';
+import { notesOn } from './notes.ts';
+import { together } from './program_times.ts';
+import { type BenchReport, figure, limitOf, share, tableRows } from './report.ts';
 import type { Verdict } from './targets.ts';
 
 /** What every figure below means; written once, here. */
@@ -8,51 +10,79 @@ const MEANING = `Everything ran in one go and in turn: in each round every conte
 machine, with real pods, real proxies and real rules. A figure is the median over the rounds. In brackets stand the
 median of the rounds' ratios to iptables REDIRECT (Istio's rules, nft), and the tenth and ninetieth percentile of these
 ratios: what the machine did meanwhile met both. *direct* has no sidecar and no redirection. *redirect* is Shunt with
-acceleration off for the pod, *accelerated* Shunt as it is by default. "One core" binds the caller, the sidecars and the
-server to one CPU, where no wake-up of another CPU hides the difference. CPU is what all of these used for one round
-trip.`;
+acceleration off for the pod, *accelerated* Shunt as it is by default, *full* the same where the pod opted in for its
+applications (\`shunt.dev/acceleration: full\`). "One core" binds the caller, the sidecars and the server to one CPU, where
+no wake-up of another CPU hides the difference; "a core a pod" has the calling pod on one and the serving pod on another.
+CPU is what all of these used for one. Rules exclude blocks that are not called. Idle connections are the application's to
+its sidecar, in the same pod. *AF_UNIX* is a pair of sockets of the same two programs, without any network.`;
+
+/** Targets of the design that another command holds. */
+const ELSEWHERE = `Held by other commands: the cost of enrolling a pod (\`npm run test:kube\`), CNI ADD (\`npm run test:cni -- --figures\`),
+\`connect()\` alone against 10,000 rules (\`npm run bench:rules\`), the binding (\`npm run bench:libbpf\`).`;
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
 
 export function markdown(report: BenchReport, verdicts: readonly Verdict[]): string {
-  const rows = tableRows(report.measurements, CONTENDERS);
-  const table = [
-    `| case | CPUs | ${CONTENDERS.join(' | ')} |`,
-    `|---|---|${CONTENDERS.map(() => '---|').join('')}`,
-    ...rows.map(({ what, placement, cells }) => `| ${what} | ${placement} | ${cells.join(' | ')} |`),
-  ];
-  const targets = [
-    '| target | limit | measured | |',
-    '|---|---|---|---|',
-    ...verdicts.map(
-      ({ target, value, met }) =>
-        `| ${target.text} | ${limitOf(target)} | ${value.toFixed(2)} | ${met ? 'met' : '**missed**'} |`,
-    ),
-  ];
-  return `# Performance
+  const figures = tableRows(report.measurements, CONTENDERS);
+  const targets = verdicts.map(({ target, value, met }) => [
+    target.text,
+    limitOf(target),
+    share(value),
+    met ? 'met' : '**missed**',
+  ]);
+  const missed = notesOn(verdicts, report);
+  const sections = [
+    `# Performance
 
 Made by \`npm run bench -- --markdown docs/performance.md --svg docs/performance.svg\` on ${report.date.slice(0, 10)}:
-${report.machine}; ${report.rounds} rounds; sidecars: ${report.sidecars.join(' and ')}.
+${report.machine}; up to ${report.rounds} rounds; sidecars: ${report.sidecars.join(' and ')}.
 
 ${MEANING}
 
-![Ratios to iptables](performance.svg)
+![Ratios to iptables](performance.svg)`,
+    `## Targets\n\n${table(['target', 'limit', 'measured', ''], targets)}\n\n${ELSEWHERE}`,
+    missed === '' ? '' : `## What is missed, and why\n\n${missed}`,
+    `## Figures\n\n${table(
+      ['case', 'CPUs', ...CONTENDERS],
+      figures.map(({ what, placement, cells }) => [what, placement, ...cells]),
+    )}`,
+    promotionSection(report),
+    profileSection(report),
+  ];
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`;
+}
 
-## Targets
+function promotionSection({ promotion }: BenchReport): string {
+  if (promotion.length === 0) return '';
+  const rows = promotion.map(({ connections, walksPerSecond, agentMs, programMs }) => [
+    connections.toLocaleString('en'),
+    ...[walksPerSecond, agentMs, programMs].map(figure),
+  ]);
+  return `## What idle connections cost the agent
 
-${targets.join('\n')}
+For ten seconds of idling. Two sockets a connection are looked at in each walk ([acceleration.md](acceleration.md)).
 
-## What is missed, and why
+${table(['connections', 'walks/s', "agent's CPU time, all of it, ms/s", 'of that in the program, ms/s'], rows)}`;
+}
 
-- **Round trips.** Of the six hand-overs of a round trip (application, sidecar, sidecar, application, and back) two are accelerated by default on kernels where the
-  canary finds that a sockhash hides unread bytes from an application (\`FIONREAD\`), four where it does not, six with \`shunt.dev/acceleration: full\`
-  ([acceleration.md](acceleration.md)). The targets were set for all of them. What is safe comes first; the next step is a kernel, or a hook, on which application
-  sockets may enter. To a host outside nothing of a default path is accelerated: that figure is redirection alone.
-- **Application to sidecar.** For the same reason this hop goes by TCP here.
-- **Short connections.** By the kernel's own account (\`npm run bench:programs\`) the programs take some 15 us of a connection through two sidecars, 29 us where it might be
-  accelerated: a third of it in \`connect4\` (three calls of 2 us: lookups in cold maps, and the source that is bound), the rest nearly all in \`sockops\`, which the kernel calls 31 times
-  for it, and 51 times where it might be accelerated. Next: to pair connections only once they have lived, and to ask no list that is empty.
+function profileSection({ profiles }: BenchReport): string {
+  if (profiles.length === 0) return '';
+  const rows = profiles.flatMap((profile) => [
+    ...profile.programs.map(({ program, calls, ns }) => [
+      profile.contender,
+      profile.what,
+      `\`${program}\``,
+      calls.toFixed(2),
+      ns.toFixed(0),
+      ((calls * ns) / 1000).toFixed(2),
+    ]),
+    [profile.contender, profile.what, 'together', '', '', together(profile).toFixed(2)],
+  ]);
+  return `## What the programs cost
 
-## Figures
+By the kernel's own account, which adds some tens of nanoseconds a call, on one core (\`npm run bench:programs\` has it alone).
 
-${table.join('\n')}
-`;
+${table(['contender', 'for', 'program', 'calls', 'ns a call', 'us'], rows)}`;
 }

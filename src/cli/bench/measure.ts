@@ -2,11 +2,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Lab } from '../../lab/lab.ts';
 import type { Case, Metric } from './cases.ts';
-import { type Contender, Lane, type Path } from './contenders.ts';
+import { type Contender, contendersOf, type Path } from './contenders.ts';
+import { Lane } from './lane.ts';
 
 /** Time for the agent to look at a new connection and accelerate what has proved fit. */
 const WARM_UP_MS = 1_200;
 const WARM_UP_TRIPS = 100;
+/** Rounds that a ratio needs to have a spread. */
+const FEWEST = 3;
 
 /** Samples of one metric: a value a round. */
 export interface Measurement {
@@ -20,21 +23,25 @@ export interface Measurement {
 export interface MeasureOptions {
   contenders: readonly Contender[];
   cases: readonly Case[];
+  /** Of each case, unless the time is up before: then as many as fit, and `FEWEST` in any case. */
   rounds: number;
+  budgetMs: number;
   cpus: readonly number[];
   signal?: AbortSignal | undefined;
   /** Told before each case. */
   onCase?: (one: Case) => void;
+  /** Awaited after each case. */
+  afterCase?: (one: Case) => Promise<void>;
 }
 
 /** @throws SHUNT_E_LAB_PROCESS when something of the bed ended or did not answer */
 export async function measure(lab: Lab, options: MeasureOptions): Promise<Measurement[]> {
-  const { contenders, cases, rounds, cpus, signal, onCase } = options;
+  const { contenders, cases, signal, onCase, afterCase } = options;
   await using stack = new AsyncDisposableStack();
   const lanes = new Map<Path, Lane[]>();
   for (const path of new Set(cases.map((one) => one.path))) {
     const opened: Lane[] = [];
-    for (const contender of contenders) {
+    for (const contender of contendersOf(path, contenders)) {
       opened.push(stack.use(await Lane.open(lab, contender, path, signal)));
     }
     lanes.set(path, opened);
@@ -42,39 +49,76 @@ export async function measure(lab: Lab, options: MeasureOptions): Promise<Measur
   await warmUp([...lanes.values()].flat(), signal);
 
   const measurements: Measurement[] = [];
-  for (const one of cases) {
+  const end = performance.now() + options.budgetMs;
+  for (const [index, together] of groups(cases).entries()) {
     signal?.throwIfAborted();
-    onCase?.(one);
-    measurements.push(...(await measureCase(one, lanes.get(one.path) ?? [], { rounds, cpus, signal })));
+    const parts = together.flatMap((one) => (lanes.get(one.path) ?? []).map((lane) => new Part(one, lane)));
+    for (const one of together) onCase?.(one);
+    const share = (end - performance.now()) / (groups(cases).length - index);
+    await measureParts(parts, options, performance.now() + share);
+    measurements.push(...together.flatMap((one) => results(one, parts)));
+    for (const one of together) await afterCase?.(one);
   }
   return measurements;
 }
 
-async function measureCase(
-  one: Case,
-  lanes: readonly Lane[],
+/** Neighbours of one group together, every other case alone. */
+function groups(cases: readonly Case[]): Case[][] {
+  const made: Case[][] = [];
+  for (const one of cases) {
+    const last = made.at(-1);
+    if (one.group !== undefined && last?.[0]?.group === one.group) last.push(one);
+    else made.push([one]);
+  }
+  return made;
+}
+
+/** A contender in a case, with its samples. */
+class Part {
+  readonly one: Case;
+  readonly lane: Lane;
+  readonly samples: number[][];
+
+  constructor(one: Case, lane: Lane) {
+    this.one = one;
+    this.lane = lane;
+    this.samples = one.metrics.map(() => []);
+  }
+
+  async sample(): Promise<void> {
+    const values = await this.one.sample(this.lane);
+    for (const [index, list] of this.samples.entries()) list.push(values[index] ?? Number.NaN);
+  }
+}
+
+async function measureParts(
+  parts: readonly Part[],
   { rounds, cpus, signal }: Pick<MeasureOptions, 'rounds' | 'cpus' | 'signal'>,
-): Promise<Measurement[]> {
-  const samples = new Map<Lane, number[][]>(lanes.map((lane) => [lane, one.metrics.map(() => [])]));
-  for (const lane of lanes) {
+  end: number,
+): Promise<void> {
+  for (const { one, lane } of parts) {
+    signal?.throwIfAborted();
+    await lane.place(one.placement, cpus);
+    await one.prepare?.(lane, rounds, signal);
+    // Holders that a case started are where they were started.
     await lane.place(one.placement, cpus);
     await one.sample(lane);
   }
   for (let round = 0; round < rounds; round++) {
     signal?.throwIfAborted();
-    for (let turn = 0; turn < lanes.length; turn++) {
-      const lane = lanes[(round + turn) % lanes.length];
-      if (lane === undefined) continue;
-      const values = await one.sample(lane);
-      samples.get(lane)?.forEach((list, index) => void list.push(values[index] ?? Number.NaN));
-    }
+    if (round >= FEWEST && performance.now() > end) return;
+    for (let turn = 0; turn < parts.length; turn++) await parts[(round + turn) % parts.length]?.sample();
   }
+}
+
+function results(one: Case, parts: readonly Part[]): Measurement[] {
+  const own = parts.filter((part) => part.one === one);
   return one.metrics.map((metric, index) => ({
     case: one.id,
     title: one.title,
     placement: one.placement,
     metric,
-    values: lanes.map((lane) => ({ contender: lane.contender, rounds: samples.get(lane)?.[index] ?? [] })),
+    values: own.map(({ lane, samples }) => ({ contender: lane.contender, rounds: samples[index] ?? [] })),
   }));
 }
 

@@ -1,7 +1,8 @@
 /** Ratios to iptables as bars: an SVG without a script, a font or anything else from outside. */
+
+import { ratio } from '../../lab/statistics.ts';
 import { CONTENDERS, type Contender } from './contenders.ts';
 import type { Measurement } from './measure.ts';
-import { ratio } from './statistics.ts';
 
 const SHOWN: readonly Contender[] = CONTENDERS.filter((contender) => contender !== 'iptables');
 const FILL: Record<Contender, string> = {
@@ -9,6 +10,7 @@ const FILL: Record<Contender, string> = {
   iptables: '#444b54',
   redirect: '#5b9bd5',
   accelerated: '#2e7d4f',
+  full: '#8a6bbf',
 };
 const [LEFT, BAR, GAP, WIDTH, SCALE, MOST] = [330, 11, 14, 860, 240, 2] as const;
 

@@ -4,7 +4,7 @@ import { markdown } from './markdown.ts';
 import type { Measurement } from './measure.ts';
 import { plot } from './plot.ts';
 import { benchTable, report } from './report.ts';
-import { median, percentile, ratio } from './statistics.ts';
+import type { BenchResult } from './run.ts';
 import { judge, TARGETS } from './targets.ts';
 
 function measurement(
@@ -22,39 +22,60 @@ function measurement(
   };
 }
 
+function result(...measurements: Measurement[]): BenchResult {
+  return { measurements, promotion: [], profiles: [] };
+}
+
 const RUN = measurement({ iptables: [100, 200, 400], redirect: [90, 180, 360], accelerated: [50, 100, 200] });
 
 describe('figures of a run', () => {
-  it('are nearest ranks, whatever the order of the samples', () => {
-    assert.equal(median([5, 1, 3]), 3);
-    assert.equal(percentile([5, 4, 3, 2, 1], 0), 1);
-    assert.equal(percentile([5, 4, 3, 2, 1], 1), 5);
-  });
-
-  it('are compared within a round, not between medians', () => {
-    // A machine that became four times slower during the run changes no ratio.
-    assert.deepEqual(ratio([50, 100, 200], [100, 200, 400]), { median: 0.5, low: 0.5, high: 0.5 });
-  });
-
   it('are held to every target whose case was measured, and to no other', () => {
-    const verdicts = judge([RUN]);
+    const verdicts = judge(result(RUN));
     assert.deepEqual(
-      verdicts.map(({ target, value, met }) => [target.to, Number(value.toFixed(2)), met]),
+      verdicts.map(({ target, value, met }) => [target.text, Number(value.toFixed(2)), met]),
       [
-        ['iptables', 0.5, true],
-        ['redirect', 0.56, true],
+        ['round trip pod to pod, 64 B', 0.5, true],
+        ['the same, 64 B, where sidecars alone are accelerated', 0.5, true],
+        ['accelerated to un-accelerated, round trip of 64 B', 0.56, true],
       ],
     );
-    const slower = judge([measurement({ iptables: [100], redirect: [100], accelerated: [110] })]);
+    const slower = judge(result(measurement({ iptables: [100], redirect: [100], accelerated: [110] })));
     assert.deepEqual(
       slower.map(({ met }) => met),
-      [false, false],
+      [false, false, false],
     );
-    assert.deepEqual(judge([measurement({ iptables: [1] })]), []);
+    assert.deepEqual(judge(result(measurement({ iptables: [1] }))), []);
+  });
+
+  it('may be held to another case of the group, and to nothing but themselves', () => {
+    const rules = (count: number, mean: number): Measurement => ({
+      ...measurement({ iptables: [100, 100], accelerated: [mean, mean] }),
+      case: `rules-${count}`,
+      metric: { name: 'mean', unit: 'us', better: 'lower' },
+    });
+    const flat = judge(result(rules(0, 50), rules(10_000, 60)));
+    assert.deepEqual(
+      flat.map(({ value, met }) => [Number(value.toFixed(2)), met]),
+      [
+        [0.6, true],
+        [1.2, false],
+      ],
+    );
+    const idle = { walksPerSecond: 1, programMs: 1 };
+    const promotion = [
+      { connections: 0, agentMs: 1, ...idle },
+      { connections: 1_000, agentMs: 9, ...idle },
+    ];
+    assert.deepEqual(
+      judge({ ...result(), promotion }).map(({ met }) => met),
+      [true, false],
+    );
   });
 
   it('have a target for each that exists: no target names a case twice', () => {
-    const keys = TARGETS.map((target) => [target.case, target.metric, target.contender, target.to].join());
+    const keys = TARGETS.map((target) =>
+      [target.case, target.metric, target.contender, target.to, target.toCase, target.most].join(),
+    );
     assert.equal(new Set(keys).size, keys.length);
   });
 
@@ -64,8 +85,8 @@ describe('figures of a run', () => {
     const svg = plot([RUN]);
     assert.match(svg, /round trip &#60;of&#62; 64 B/);
     assert.doesNotMatch(svg, /<of>/);
-    const verdicts = judge([RUN]);
-    const page = markdown(report([RUN], verdicts, { rounds: 3, sidecars: ['haproxy'] }), verdicts);
+    const verdicts = judge(result(RUN));
+    const page = markdown(report(result(RUN), verdicts, { rounds: 3, sidecars: ['haproxy'] }), verdicts);
     assert.match(page, /\| <= 0\.58 \| 0\.50 \| met \|/);
   });
 });

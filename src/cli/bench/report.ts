@@ -1,18 +1,19 @@
 /** A run as tables, for a terminal and for docs/performance.md. */
 import { cpus, release } from 'node:os';
+import { median, ratio } from '../../lab/statistics.ts';
 import { type Column, renderTable } from '../output/table.ts';
 import type { Contender } from './contenders.ts';
 import type { Measurement } from './measure.ts';
-import { median, ratio } from './statistics.ts';
+import type { PromotionCost } from './promotion.ts';
+import type { BenchResult } from './run.ts';
 import type { Verdict } from './targets.ts';
 
 /** What `-o json` and `--json` give. */
-export interface BenchReport {
+export interface BenchReport extends BenchResult {
   date: string;
   machine: string;
   rounds: number;
   sidecars: string[];
-  measurements: Measurement[];
   targets: { text: string; value: number; limit: string; met: boolean }[];
 }
 
@@ -21,7 +22,7 @@ export function machine(): string {
 }
 
 /** Three digits that count. */
-function figure(value: number): string {
+export function figure(value: number): string {
   if (!Number.isFinite(value)) return '-';
   const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value) || 1)));
   return value.toFixed(Math.min(digits, 2));
@@ -65,15 +66,20 @@ export function benchTable(
   return renderTable(columns, tableRows(measurements, contenders), { wide: false, colour });
 }
 
+/** Two digits behind the point, and more where these say nothing. */
+export function share(value: number): string {
+  return value.toFixed(Math.abs(value) < 0.05 ? 4 : 2);
+}
+
 export function limitOf({ most, least }: Verdict['target']): string {
-  return most !== undefined ? `<= ${most.toFixed(2)}` : `>= ${(least ?? 0).toFixed(2)}`;
+  return most !== undefined ? `<= ${share(most)}` : `>= ${share(least ?? 0)}`;
 }
 
 export function targetTable(verdicts: readonly Verdict[], colour: boolean): string {
   const columns: Column<Verdict>[] = [
     { head: 'TARGET', cell: ({ target }) => target.text },
     { head: 'LIMIT', cell: ({ target }) => limitOf(target) },
-    { head: 'RATIO', cell: ({ value }) => value.toFixed(2) },
+    { head: 'RATIO', cell: ({ value }) => share(value) },
     {
       head: 'RESULT',
       cell: ({ met }) => (met ? 'met' : 'missed'),
@@ -83,8 +89,19 @@ export function targetTable(verdicts: readonly Verdict[], colour: boolean): stri
   return renderTable(columns, verdicts, { wide: false, colour });
 }
 
+/** What idle connections cost the agent. */
+export function promotionTable(costs: readonly PromotionCost[], colour: boolean): string {
+  const columns: Column<PromotionCost>[] = [
+    { head: 'IDLE CONNECTIONS', cell: ({ connections }) => connections },
+    { head: 'WALKS/S', cell: ({ walksPerSecond }) => figure(walksPerSecond) },
+    { head: 'AGENT MS/S', cell: ({ agentMs }) => figure(agentMs) },
+    { head: 'OF IT IN THE PROGRAM', cell: ({ programMs }) => figure(programMs) },
+  ];
+  return renderTable(columns, costs, { wide: false, colour });
+}
+
 export function report(
-  measurements: Measurement[],
+  result: BenchResult,
   verdicts: readonly Verdict[],
   run: { rounds: number; sidecars: string[] },
 ): BenchReport {
@@ -92,7 +109,7 @@ export function report(
     date: new Date().toISOString(),
     machine: machine(),
     ...run,
-    measurements,
+    ...result,
     targets: verdicts.map(({ target, value, met }) => ({
       text: target.text,
       value,

@@ -1,28 +1,37 @@
-import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
-import { ShuntError } from '../../errors.ts';
 import type { SidecarKind } from '../../lab/sidecar.ts';
-import { AgentProcess } from '../demo/agent_process.ts';
-import { withBpffs } from '../demo/node.ts';
-import { removePins } from '../demo/pins.ts';
 import type { Io } from '../io.ts';
+import { BenchBed } from './bed.ts';
 import type { Case } from './cases.ts';
-import { CONTENDERS, openLab } from './contenders.ts';
+import { CONTENDERS, type Contender } from './contenders.ts';
 import { type Measurement, measure } from './measure.ts';
+import { type Profile, profilePrograms } from './program_times.ts';
+import { type PromotionCost, promotionCost } from './promotion.ts';
 
 /** Name of everything it makes on the node. */
-const PREFIX = 'shunt-bench';
+export const PREFIX = 'shunt-bench';
 
 export interface BenchOptions {
   /** How the CLI is run for the agent: the program and its first arguments. */
   cli: readonly [string, ...string[]];
-  /** BPF file system; the pins stand in a directory of their own, beside those of an agent that serves the node. */
   bpffs: string;
+  prefix?: string;
   sidecar: SidecarKind;
+  contenders?: readonly Contender[];
   cases: readonly Case[];
   rounds: number;
+  /** For the rounds, in all; without, they take as long as they take. */
+  budgetMs?: number;
+  /** Ask the kernel what each program took, too. */
+  profiled?: boolean;
   signal: AbortSignal;
+}
+
+/** Everything that one lab told. */
+export interface BenchResult {
+  measurements: Measurement[];
+  promotion: PromotionCost[];
+  profiles: Profile[];
 }
 
 /**
@@ -30,25 +39,27 @@ export interface BenchOptions {
  *
  * @throws SHUNT_E_NOT_ROOT, SHUNT_E_LAB_*, SHUNT_E_CLEANUP_LEFT
  */
-export async function runCases(options: BenchOptions, io: Io): Promise<Measurement[]> {
-  if (process.getuid?.() !== 0) throw new ShuntError('SHUNT_E_NOT_ROOT');
-  const { cli, sidecar, cases, rounds, signal } = options;
-  await using stack = new AsyncDisposableStack();
-  stack.use(await withBpffs(options.bpffs, io));
+export async function runCases(options: BenchOptions, io: Io): Promise<BenchResult> {
+  const { cli, bpffs, prefix = PREFIX, sidecar, contenders = CONTENDERS, cases, rounds, signal } = options;
   const paths = new Set(cases.map(({ path }) => path));
-  const lab = stack.use(await openLab(PREFIX, { sidecar, contenders: CONTENDERS, paths }, signal));
-  const bpffs = join(options.bpffs, PREFIX);
-  mkdirSync(bpffs, { recursive: true, mode: 0o700 });
-  stack.defer(() => rmSync(bpffs, { recursive: true, force: true }));
-  const socket = join(lab.folder, 'agent.sock');
-  stack.defer(async () => {
-    await lab.still();
-    await removePins({ cli, socket, bpffs });
-  });
-  const agent = stack.use(await AgentProcess.start({ cli, lab, socket, bpffs, backend: 'ebpf', signal }));
-  const { acceleration } = await agent.client.status();
+  await using bed = await BenchBed.open({ cli, bpffs, prefix, sidecar, contenders, paths, signal }, io);
+  const { acceleration } = await bed.agent.client.status();
   io.note(`${sidecar}: acceleration ${acceleration.enabled ? 'on' : 'off'} (${acceleration.reason})`);
-  const cpus = Array.from({ length: availableParallelism() }, (_, cpu) => cpu);
-  const onCase = (one: Case): void => io.note(`${one.title}, ${one.placement}`);
-  return await measure(lab, { contenders: CONTENDERS, cases, rounds, cpus, signal, onCase });
+  const profiles = options.profiled === true ? await profilePrograms(bed, signal) : [];
+  const promotion: PromotionCost[] = [];
+  const measurements = await measure(bed.lab, {
+    contenders,
+    cases,
+    rounds,
+    budgetMs: options.budgetMs ?? Number.POSITIVE_INFINITY,
+    cpus: Array.from({ length: availableParallelism() }, (_, cpu) => cpu),
+    signal,
+    onCase: ({ title, placement }) => io.note(`${title}, ${placement}`),
+    afterCase: async ({ crowd }) => {
+      if (crowd === undefined) return;
+      io.note(`what ${crowd.toLocaleString('en')} idle connections cost the agent`);
+      promotion.push(await promotionCost(bed, crowd, signal));
+    },
+  });
+  return { measurements, promotion, profiles };
 }

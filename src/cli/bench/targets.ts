@@ -1,7 +1,8 @@
 /** What the project promises of its speed, each held to the figures of one run. */
+
+import { median, ratio } from '../../lab/statistics.ts';
 import type { Contender } from './contenders.ts';
-import type { Measurement } from './measure.ts';
-import { median, ratio } from './statistics.ts';
+import type { BenchResult } from './run.ts';
 
 export interface Target {
   text: string;
@@ -10,27 +11,42 @@ export interface Target {
   contender: Contender;
   /** Ratio to this one; the value itself where it is null. */
   to: Contender | null;
+  /** Of another case of the same group. */
+  toCase?: string;
   most?: number;
   least?: number;
 }
 
 const UNACCELERATED = 1.05;
+const SIZES = [64, 1024, 4096, 16384, 65536];
+/** Of one core, with nothing to do. */
+const IDLE_SHARE = 0.005;
 
 export const TARGETS: readonly Target[] = [
-  ...[64, 1024].map((bytes) => rtt('pod', bytes, 0.58)),
-  ...[4096, 16384, 65536].map((bytes) => rtt('pod', bytes, 0.45)),
-  ...[64, 4096, 65536].map((bytes) => rtt('outside', bytes, 0.75)),
-  ...[64, 4096].map((bytes) => ({
-    text: `application to sidecar, ${bytes} B, to AF_UNIX`,
-    case: `hop-${bytes}`,
-    metric: 'of AF_UNIX',
-    contender: 'accelerated' as const,
-    to: null,
-    most: 1.15,
+  ...SIZES.map((bytes) => rtt('pod', bytes, 'accelerated', bytes < 4096 ? 0.58 : 0.45)),
+  ...SIZES.map((bytes) => ({
+    ...rtt('pod', bytes, 'accelerated', 0.65),
+    text: `the same, ${bytes} B, where sidecars alone are accelerated`,
   })),
-  ...['one', 'all'].map((cores) => ({
-    text: `stream of 64 KB writes, ${cores === 'one' ? 'one core' : 'all cores'}`,
-    case: `stream-65536-${cores}`,
+  ...SIZES.map((bytes) => rtt('pod', bytes, 'full', bytes < 4096 ? 0.58 : 0.45)),
+  ...[64, 4096, 65536].map((bytes) => rtt('outside', bytes, 'accelerated', 0.75)),
+  ...[64, 4096, 65536].map((bytes) => rtt('outside', bytes, 'full', 0.75)),
+  ...(['accelerated', 'full'] as const).flatMap((contender) =>
+    [64, 4096].map((bytes) => ({
+      text: `application to sidecar, ${bytes} B${optedIn(contender)}, to AF_UNIX`,
+      case: `hop-${bytes}`,
+      metric: 'of AF_UNIX',
+      contender,
+      to: null,
+      most: 1.15,
+    })),
+  ),
+  ...[
+    ['one', 'one core'],
+    ['two', 'a core a pod'],
+  ].map(([short, placement]) => ({
+    text: `stream of 64 KB writes, ${placement}`,
+    case: `stream-65536-${short}`,
     metric: 'rate',
     contender: 'accelerated' as const,
     to: 'iptables' as const,
@@ -47,30 +63,45 @@ export const TARGETS: readonly Target[] = [
     to: 'iptables' as const,
     most: Number(most),
   })),
-  ...[64, 1024, 4096, 16384, 65536].map((bytes) => ({
-    text: `accelerated to un-accelerated, round trip of ${bytes} B`,
-    case: `rtt-pod-${bytes}-one`,
-    metric: 'p50',
+  {
+    text: 'connect, request, close, with 10,000 rules: mean',
+    case: 'rules-10000',
+    metric: 'mean',
+    contender: 'accelerated',
+    to: 'iptables',
+    most: 0.7,
+  },
+  {
+    text: 'the same, to its own with no rule',
+    case: 'rules-10000',
+    metric: 'mean',
+    contender: 'accelerated',
+    to: 'accelerated',
+    toCase: 'rules-0',
+    most: 1.05,
+  },
+  ...SIZES.map((bytes) => slower(`round trip of ${bytes} B`, `rtt-pod-${bytes}-one`, 'p50')),
+  slower('round trip of 64 B, a core a pod', 'rtt-pod-64-two', 'p50'),
+  slower('connect, request, close', 'connect-one', 'mean'),
+  ...[1024, 8192, 65536].map((bytes) => ({
+    text: `accelerated to un-accelerated, stream of ${bytes / 1024} KB writes`,
+    case: `stream-${bytes}-one`,
+    metric: 'rate',
     contender: 'accelerated' as const,
     to: 'redirect' as const,
-    most: UNACCELERATED,
-  })),
-  {
-    text: 'accelerated to un-accelerated, stream of 64 KB writes',
-    case: 'stream-65536-one',
-    metric: 'rate',
-    contender: 'accelerated',
-    to: 'redirect',
     least: 1 / UNACCELERATED,
-  },
-  {
-    text: 'a reader that reads nothing: bytes taken, to plain TCP through the same proxies',
-    case: 'stall',
+  })),
+  ...[
+    ['stall', 'nothing'],
+    ['slow', 'slowly'],
+  ].map(([id = '', reads]) => ({
+    text: `a reader that reads ${reads}: bytes taken, to un-accelerated`,
+    case: id,
     metric: 'taken',
-    contender: 'accelerated',
-    to: 'redirect',
+    contender: 'accelerated' as const,
+    to: 'redirect' as const,
     most: 1.2,
-  },
+  })),
   {
     text: 'Envoy to Envoy on one node: requests per CPU second',
     case: 'requests-64',
@@ -81,33 +112,68 @@ export const TARGETS: readonly Target[] = [
   },
 ];
 
-function rtt(path: 'pod' | 'outside', bytes: number, most: number): Target {
+function optedIn(contender: Contender): string {
+  return contender === 'full' ? ', opted in' : '';
+}
+
+function rtt(path: 'pod' | 'outside', bytes: number, contender: Contender, most: number): Target {
+  const where = path === 'pod' ? 'pod to pod' : 'to a host outside';
   return {
-    text: `round trip ${path === 'pod' ? 'pod to pod' : 'to a host outside'}, ${bytes} B, one core`,
+    text: `round trip ${where}, ${bytes} B${optedIn(contender)}`,
     case: `rtt-${path}-${bytes}-one`,
     metric: 'p50',
-    contender: 'accelerated',
+    contender,
     to: 'iptables',
     most,
   };
 }
 
+/** Nothing may cost more for being accelerated. */
+function slower(what: string, id: string, metric: string): Target {
+  return {
+    text: `accelerated to un-accelerated, ${what}`,
+    case: id,
+    metric,
+    contender: 'accelerated',
+    to: 'redirect',
+    most: UNACCELERATED,
+  };
+}
+
 export interface Verdict {
-  target: Target;
+  target: Pick<Target, 'text' | 'most' | 'least'>;
   value: number;
   met: boolean;
 }
 
 /** Targets whose case was measured. */
-export function judge(measurements: readonly Measurement[], targets = TARGETS): Verdict[] {
-  return targets.flatMap((target) => {
-    const found = measurements.find((one) => one.case === target.case && one.metric.name === target.metric);
-    const of = (contender: Contender): number[] | undefined =>
-      found?.values.find((value) => value.contender === contender)?.rounds;
-    const [own, base] = [of(target.contender), target.to === null ? undefined : of(target.to)];
+export function judge({
+  measurements,
+  promotion,
+}: Pick<BenchResult, 'measurements' | 'promotion'>): Verdict[] {
+  const compared = TARGETS.flatMap((target) => {
+    const roundsOf = (id: string, contender: Contender): number[] | undefined =>
+      measurements
+        .find((one) => one.case === id && one.metric.name === target.metric)
+        ?.values.find((value) => value.contender === contender)?.rounds;
+    const own = roundsOf(target.case, target.contender);
+    const base = target.to === null ? undefined : roundsOf(target.toCase ?? target.case, target.to);
     if (own === undefined || (target.to !== null && base === undefined)) return [];
-    const value = base === undefined ? median(own) : ratio(own, base).median;
-    const met = value <= (target.most ?? Number.POSITIVE_INFINITY) && value >= (target.least ?? 0);
-    return [{ target, value, met }];
+    return [verdict(target, base === undefined ? median(own) : ratio(own, base).median)];
   });
+  const idle = promotion.map(({ connections, agentMs }) =>
+    verdict(
+      {
+        text: `agent beside ${connections.toLocaleString('en')} idle connections: share of a core`,
+        most: IDLE_SHARE,
+      },
+      agentMs / 1000,
+    ),
+  );
+  return [...compared, ...idle];
+}
+
+function verdict(target: Verdict['target'], value: number): Verdict {
+  const met = value <= (target.most ?? Number.POSITIVE_INFINITY) && value >= (target.least ?? 0);
+  return { target, value, met };
 }

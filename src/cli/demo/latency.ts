@@ -1,8 +1,9 @@
 import { run } from '../../lab/command.ts';
 import type { Pod } from '../../lab/host.ts';
 import type { Lab } from '../../lab/lab.ts';
-import { Pingpong } from '../../lab/pingpong.ts';
+import { Load } from '../../lab/load.ts';
 import type { SidecarKind } from '../../lab/sidecar.ts';
+import { median, percentile, ratio } from '../../lab/statistics.ts';
 
 const SIZES = [64, 4096];
 const ROUNDS = 7;
@@ -47,8 +48,8 @@ export async function compareLatency(
 ): Promise<LatencyReport> {
   await using stack = new AsyncDisposableStack();
   const open = async ([from, to]: readonly [Pod, Pod]) =>
-    stack.use(await Pingpong.start(lab, from, to, signal));
-  const lanes: [Lane['path'], Pingpong][] = [
+    stack.use(await Load.start(lab, from, to, { signal }));
+  const lanes: [Lane['path'], Load][] = [
     ['iptables', await open(pairs.iptables)],
     ['shunt', await open(pairs.shunt)],
   ];
@@ -72,42 +73,32 @@ export async function compareLatency(
   return { sidecar: first.sidecar.kind, rounds: ROUNDS, roundTripsPerRound: ROUND_TRIPS, cpu, results };
 }
 
-async function warmUp(lanes: [Lane['path'], Pingpong][], signal?: AbortSignal): Promise<void> {
+async function warmUp(lanes: [Lane['path'], Load][], signal?: AbortSignal): Promise<void> {
   const end = performance.now() + WARM_UP_MS;
   while (performance.now() < end) {
     signal?.throwIfAborted();
-    for (const [, pair] of lanes) await pair.measure(SIZES[0] ?? 64, WARM_UP_TRIPS);
+    for (const [, pair] of lanes) await pair.ask(`rtt ${SIZES[0] ?? 64} ${WARM_UP_TRIPS}`);
   }
 }
 
-async function measure(
-  lanes: [Lane['path'], Pingpong][],
-  bytes: number,
-  signal?: AbortSignal,
-): Promise<Lane[]> {
+async function measure(lanes: [Lane['path'], Load][], bytes: number, signal?: AbortSignal): Promise<Lane[]> {
   const times = new Map<Lane['path'], number[]>(lanes.map(([path]) => [path, []]));
   const medians = new Map<Lane['path'], number[]>(lanes.map(([path]) => [path, []]));
   for (let round = 0; round < ROUNDS; round++) {
     signal?.throwIfAborted();
     // Each goes first as often as the other.
     for (const [path, pair] of round % 2 === 0 ? lanes : lanes.toReversed()) {
-      const sample = await pair.measure(bytes, ROUND_TRIPS);
+      const sample = (await pair.ask(`rtt ${bytes} ${ROUND_TRIPS}`)).map((ns) => ns / 1000);
       times.get(path)?.push(...sample);
-      medians.get(path)?.push(quantile(sample, 0.5));
+      medians.get(path)?.push(median(sample));
     }
   }
   const baseline = medians.get('iptables') ?? [];
   return lanes.map(([path]) => {
     const all = times.get(path) ?? [];
-    const ratios = (medians.get(path) ?? []).map((median, round) => median / (baseline[round] ?? Number.NaN));
-    return { path, p50: quantile(all, 0.5), p99: quantile(all, 0.99), ratio: quantile(ratios, 0.5) };
+    const { median: middle } = ratio(medians.get(path) ?? [], baseline);
+    return { path, p50: median(all), p99: percentile(all, 0.99), ratio: middle };
   });
-}
-
-/** @param q 0..1; the value that this part of the sample does not exceed */
-export function quantile(sample: readonly number[], q: number): number {
-  const sorted = sample.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN;
 }
 
 /** Moves a process with its threads to these CPUs; returns where it was. */

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { quantile } from './latency.ts';
 import { size, tableHead, tableRow } from './render.ts';
 import { blankRow, judged } from './row.ts';
 
@@ -42,11 +41,4 @@ it('writes sizes short', () => {
     '10 KB',
     '3.9 MB',
   ]);
-});
-
-it('takes quantiles by rank', () => {
-  const sample = Array.from({ length: 100 }, (_, index) => 100 - index);
-  assert.equal(quantile(sample, 0.5), 51);
-  assert.equal(quantile(sample, 0.99), 100);
-  assert.equal(quantile([7], 0.99), 7);
 });

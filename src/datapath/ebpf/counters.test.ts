@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { codec, PerCpuMap, possibleCpuCount } from 'libbpf-ts';
 import { type TestBpffs, testBpffs } from '../../../test/fixtures/bpffs.ts';
+import { median } from '../../lab/statistics.ts';
 import { builtObjects } from './compile.ts';
 import { RETIRED, readCounters, readTotals, retireCounters } from './counters.ts';
 import { Counter, type Counters, CountersCodec } from './gen/objects.ts';
@@ -79,8 +80,4 @@ function timeOf(work: () => void): number {
   const startedMs = performance.now();
   work();
   return performance.now() - startedMs;
-}
-
-function median(times: number[]): number {
-  return times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
 }

@@ -69,6 +69,8 @@ export interface OwnProgram {
   jitedBytes: number;
   /** 0 unless `sysctl kernel.bpf_stats_enabled=1`. */
   runs: bigint;
+  /** Together; the same. */
+  runTimeNs: bigint;
   mapIds: number[];
 }
 
@@ -135,7 +137,7 @@ export function listOwnPrograms(bpffs: string): OwnProgram[] {
   const bootMs = Date.now() - uptime() * 1000;
   return [...listPrograms()]
     .filter(({ name }) => name.startsWith(KERNEL_PREFIX))
-    .map(({ id, name, type, tag, loadedAtNs, jitedBytes, runCount, mapIds }) => ({
+    .map(({ id, name, type, tag, loadedAtNs, jitedBytes, runCount, runTimeNs, mapIds }) => ({
       programId: id,
       name,
       type,
@@ -144,6 +146,7 @@ export function listOwnPrograms(bpffs: string): OwnProgram[] {
       loadedAt: new Date(bootMs + Number(loadedAtNs / 1_000_000n)).toISOString(),
       jitedBytes,
       runs: runCount,
+      runTimeNs,
       mapIds,
     }));
 }
@@ -164,7 +167,7 @@ const flags = v.pipe(
   v.transform((text) => text.split('|')),
 );
 
-const SettingsValue = v.object({ flags });
+const SettingsValue = v.object({ flags, round: v.number() });
 
 /** Whether the kill switch of the acceleration is open. */
 export function readAcceleration(bpffs: string): AccelerationState {
@@ -176,6 +179,12 @@ export function readAcceleration(bpffs: string): AccelerationState {
     enabled,
     reason: enabled ? 'promoted connections go on; no agent promotes new ones' : 'switched off',
   };
+}
+
+/** How many times the connections have been walked since the maps were pinned, modulo 2^32. */
+export function readWalks(bpffs: string): number {
+  using map = new PinnedMap(bpffs, 'settings');
+  return v.parse(SettingsValue, map.get('0')?.value).round;
 }
 
 const PodEntry = v.object({

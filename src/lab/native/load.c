@@ -3,7 +3,9 @@
  * Load with as little of its own in the way as can be: epoll, non-blocking sockets.
  *
  *   load serve PORT         echoes on PORT; on PORT+1 reads all there is, and says how
- *                           much once the other end is done; on PORT+2 reads nothing
+ *                           much once the other end is done; on PORT+2 and PORT+3 echoes
+ *                           until a message begins with another byte than 0, and from then
+ *                           on reads nothing, or a little now and then
  *   load call ADDRESS PORT  reads one command a line, answers each with one line:
  *     rtt BYTES COUNT       COUNT round-trip times, ns, on a connection that is kept
  *     unix BYTES COUNT      the same over a pair of AF_UNIX stream sockets
@@ -12,7 +14,10 @@
  *     load CONNECTIONS BYTES MS
  *                           one request after the other on each: requests, ns, p50, p99
  *     idle CONNECTIONS      as many kept open from now on, each after one round trip
+ *     ready OFFSET COUNT    connections to PORT+OFFSET that have made round trips for a
+ *                           while, one each for what follows
  *     stall                 bytes that an end which reads nothing takes before it blocks
+ *     slow MS               bytes that an end which reads slowly takes in that time
  *
  * Without IPv6: the baseline is iptables' nat table for IPv4.
  */
@@ -39,14 +44,21 @@
 #define NO_ANSWER_MS 20000
 /* Without a byte taken for so long, an end is taken to be blocked. */
 #define STALLED_MS 300
+/* What a slow reader reads, and how often. */
+#define SLOW_BYTES 16384
+#define SLOW_MS 10
+/* Habits of a connection are known by then, and acceleration has had time to take it up. */
+#define READY_MS 2500
+#define READY_MAX 64
 
-enum role { ECHO = 1, SINK, DEAF };
+enum role { ECHO = 1, SINK, DEAF, SLOW };
 
 static char message[MESSAGE_MAX];
 static struct {
-	enum role role; /* 0: a listener, or none of ours */
+	enum role role;
 	unsigned long received;
 } open_fds[FDS_MAX];
+static int slow_fd = -1;
 
 static __attribute__((noreturn)) void die(const char *what)
 {
@@ -111,6 +123,8 @@ static int listen_on(in_port_t port)
 	int on = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	/* A process may have 20,000 files here and there: several share what comes. */
+	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 4096) < 0)
 		die("listen");
 	return fd;
@@ -129,16 +143,34 @@ static void take(int epoll, int listener, enum role role)
 	no_delay(fd);
 	open_fds[fd].role = role;
 	open_fds[fd].received = 0;
-	if (role != DEAF)
-		watch(epoll, fd, EPOLLIN);
+	watch(epoll, fd, EPOLLIN);
 }
 
-static void answer(int fd)
+/* Reads no more by itself; the one before it, which its caller has left, ends. */
+static void set_aside(int epoll, int fd, int *held)
 {
+	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+	open_fds[fd].role = 0;
+	if (*held >= 0)
+		close(*held);
+	*held = fd;
+}
+
+static void answer(int epoll, int fd)
+{
+	static int deaf = -1;
 	ssize_t got = recv(fd, message, sizeof(message), 0);
 
 	if (got < 0 && errno == EAGAIN)
 		return;
+	if (got > 0 && message[0] && open_fds[fd].role == DEAF) {
+		set_aside(epoll, fd, &deaf);
+		return;
+	}
+	if (got > 0 && message[0] && open_fds[fd].role == SLOW) {
+		set_aside(epoll, fd, &slow_fd);
+		return;
+	}
 	if (got > 0 && open_fds[fd].role == SINK) {
 		open_fds[fd].received += got;
 		return;
@@ -151,25 +183,45 @@ static void answer(int fd)
 	close(fd);
 }
 
+static void read_slowly(void)
+{
+	static long next;
+	long now = now_ns();
+
+	if (slow_fd < 0 || now < next)
+		return;
+	next = now + SLOW_MS * 1000000L;
+	if (recv(slow_fd, message, SLOW_BYTES, 0) == 0) {
+		close(slow_fd);
+		slow_fd = -1;
+	}
+}
+
 static void serve(in_port_t port)
 {
+	static const enum role roles[] = { ECHO, SINK, DEAF, SLOW };
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
-	int listeners[] = { listen_on(port), listen_on(port + 1), listen_on(port + 2) };
 	struct epoll_event events[EVENTS];
+	enum role role_of[FDS_MAX] = {};
 
-	for (int i = 0; i < 3; i++)
-		watch(epoll, listeners[i], EPOLLIN);
+	for (int i = 0; i < 4; i++) {
+		int listener = listen_on(port + i);
+
+		role_of[listener] = roles[i];
+		watch(epoll, listener, EPOLLIN);
+	}
 	for (;;) {
-		int count = epoll_wait(epoll, events, EVENTS, -1);
+		int count = epoll_wait(epoll, events, EVENTS, slow_fd < 0 ? -1 : SLOW_MS);
 
 		for (int i = 0; i < count; i++) {
 			int fd = events[i].data.fd;
 
-			if (open_fds[fd].role)
-				answer(fd);
+			if (role_of[fd])
+				take(epoll, fd, role_of[fd]);
 			else
-				take(epoll, fd, fd == listeners[0] ? ECHO : fd == listeners[1] ? SINK : DEAF);
+				answer(epoll, fd);
 		}
+		read_slowly();
 	}
 }
 
@@ -348,13 +400,39 @@ static void load(const struct sockaddr_in *server, long connections, size_t size
 	free(fds);
 }
 
-static void stall(const struct sockaddr_in *server)
-{
-	int fd = dial(server, 2);
-	unsigned long taken = 0;
+static int ready_fds[READY_MAX];
+static int ready_count, ready_offset;
 
-	for (;;) {
-		ssize_t sent = send(fd, message, 65536, MSG_NOSIGNAL);
+static void get_ready(const struct sockaddr_in *server, int offset, long count)
+{
+	long end;
+
+	while (ready_count > 0)
+		close(ready_fds[--ready_count]);
+	ready_offset = offset;
+	while (ready_count < count && ready_count < READY_MAX)
+		ready_fds[ready_count++] = dial(server, offset);
+	end = now_ns() + READY_MS * 1000000L;
+	while (now_ns() < end) {
+		for (int i = 0; i < ready_count; i++)
+			round_trip(ready_fds[i], 64);
+		poll(NULL, 0, 5);
+	}
+}
+
+/* Writes until nothing is taken any more, or for so long. */
+static void flood(const struct sockaddr_in *server, long ms)
+{
+	static char begin[65536] = { 1 };
+	long end = now_ns() + ms * 1000000L;
+	unsigned long taken = 0;
+	int fd;
+
+	if (ready_count == 0)
+		get_ready(server, ready_offset, 1);
+	fd = ready_fds[--ready_count];
+	while (ms == 0 || now_ns() < end) {
+		ssize_t sent = send(fd, taken ? message : begin, sizeof(begin), MSG_NOSIGNAL);
 		struct pollfd wait = { .fd = fd, .events = POLLOUT };
 
 		if (sent > 0) {
@@ -363,7 +441,7 @@ static void stall(const struct sockaddr_in *server)
 		}
 		if (errno != EAGAIN)
 			die("send");
-		if (poll(&wait, 1, STALLED_MS) == 0)
+		if (poll(&wait, 1, ms ? SLOW_MS : STALLED_MS) == 0 && ms == 0)
 			break;
 	}
 	printf("%lu", taken);
@@ -383,7 +461,8 @@ static int call(const char *address, in_port_t port)
 
 		if (strcmp(what, "stall") != 0 && scanf("%ld", &a) != 1)
 			return 2;
-		if (strcmp(what, "stall") != 0 && strcmp(what, "idle") != 0 && scanf("%ld", &b) != 1)
+		if (strcmp(what, "stall") != 0 && strcmp(what, "idle") != 0 &&
+		    strcmp(what, "slow") != 0 && scanf("%ld", &b) != 1)
 			return 2;
 		if (strcmp(what, "load") == 0 && scanf("%ld", &c) != 1)
 			return 2;
@@ -405,8 +484,13 @@ static int call(const char *address, in_port_t port)
 			for (long i = 0; i < a; i++)
 				round_trip(dial(&server, 0), 64);
 			printf("%ld", a);
+		} else if (strcmp(what, "ready") == 0) {
+			get_ready(&server, a, b);
+			printf("%d", ready_count);
 		} else if (strcmp(what, "stall") == 0) {
-			stall(&server);
+			flood(&server, 0);
+		} else if (strcmp(what, "slow") == 0) {
+			flood(&server, a);
 		} else {
 			return 2;
 		}

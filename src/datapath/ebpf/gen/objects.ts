@@ -53,7 +53,10 @@ export const ConnFlags = {
   CONN_PROMOTED: 0x100,
   CONN_TO_POD: 0x200,
   CONN_BOUND: 0x400,
-  CONN_EDGE: 0x800,
+  CONN_PEER_SENDS: 0x800,
+  CONN_TOLD: 0x1000,
+  CONN_WATCHED: 0x2000,
+  CONN_EDGE: 0x4000,
 } as const;
 export type ConnFlags = number;
 

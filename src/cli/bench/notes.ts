@@ -1,0 +1,92 @@
+/** Why a target is missed, where the time goes, and what would be tried next; said of those that one run missed. */
+import { median } from '../../lab/statistics.ts';
+import type { Measurement } from './measure.ts';
+import { type Profile, together } from './program_times.ts';
+import type { BenchResult } from './run.ts';
+import type { Verdict } from './targets.ts';
+
+interface Note {
+  title: string;
+  /** Of the target's text. */
+  about: RegExp;
+  text(result: BenchResult): string;
+}
+
+const NOTES: readonly Note[] = [
+  {
+    title: 'Round trips, pod to pod',
+    about: /^(round trip pod to pod|the same, \d+ B, where sidecars)/,
+    text: (result) =>
+      `Of the six hand-overs of a round trip (application, sidecar, sidecar, application, and back) two are accelerated by default on kernels where the canary finds that a
+  sockhash hides unread bytes from an application (\`FIONREAD\`), four where it does not, six with \`shunt.dev/acceleration: full\` ([acceleration.md](acceleration.md)). The targets were
+  set for four and more, with a sidecar that makes three system calls a message and nothing else; HAProxy has work of its own, which no redirection touches: the same six hand-overs gave
+  0.63 (64 B) and 0.51 (4 KB) with it. A round trip of 64 B spends ${programsOf(result, 'accelerated', 'round trip')} in our programs. Next: a hook, or a kernel, on which application
+  sockets may enter without being asked.`,
+  },
+  {
+    title: 'To a host outside',
+    about: /^round trip to a host outside/,
+    text: () =>
+      `Nothing of that path is accelerated by default: what is seen is redirection alone, without connection tracking. By far most of it are the proxy and two passes through TCP, which
+  both ways have in common; dialling the proxy by hand came to 0.7 to 0.9 when the target was set. Next: as above.`,
+  },
+  {
+    title: 'Application to sidecar',
+    about: /^application to sidecar/,
+    text: () =>
+      `By default this hop goes by TCP where the canary fails *unread bytes*. Opted in, it is a sockhash's hand-over against that of AF_UNIX; what remains between them is \`shunt_msg\` and
+  the psock's queue. Next: to keep the two lookups in \`flows\` off the path, by storing the entry in the socket's own storage.`,
+  },
+  {
+    title: 'Connections',
+    about: /^connect, request, close|un-accelerated, connect/,
+    text: (result) =>
+      `One is three connections: to the sidecar, to the other sidecar, to the application. By the kernel's own account (below) our programs take ${programsOf(result, 'redirect', 'connect')} of
+  the ${usOf(result, 'connect-one', 'mean', 'redirect')} it takes, and ${programsOf(result, 'accelerated', 'connect')} of ${usOf(result, 'connect-one', 'mean', 'accelerated')} where the hop between the sidecars may be accelerated.
+  What iptables and connection tracking cost instead is not much more, so most of the rest is common to both: six sockets made, accepted and closed, and the proxies. Next: \`connect4\`
+  (storage that is made for each socket, the source that is bound), and to take the destination across in the accepted socket's own storage instead of \`pairs\`.`,
+  },
+  {
+    title: 'Rules',
+    about: /10,000 rules|own with no rule/,
+    text: () =>
+      'A chain of nft is walked at some 10 ns a rule, once a connection; the figure is that against all else that a connection through a proxy costs. `npm run bench:rules` has connect() alone.',
+  },
+  {
+    title: 'Envoy',
+    about: /^Envoy/,
+    text: () =>
+      `Most of a request's CPU time is Envoy's own, in user space, which no redirection changes: *direct* shows how little is left of it without. Next: as for round trips.`,
+  },
+  {
+    title: 'Idle connections',
+    about: /^agent beside/,
+    text: () =>
+      'A walk costs what it visits, and looks at each socket that ever met our hooks. Next: to keep a list of those that may be accelerated, so that a walk visits no other.',
+  },
+  {
+    title: 'Readers that stop',
+    about: /^a reader that/,
+    text: () =>
+      "What is taken is TCP's buffers of three connections and two proxies, which grow as the kernel sees fit, and 512 KiB at most of redirected bytes. `npm run test:integrity` holds it to bounds under fixed buffers.",
+  },
+];
+
+function programsOf({ profiles }: BenchResult, contender: Profile['contender'], what: string): string {
+  const found = profiles.find((one) => one.contender === contender && one.what.includes(what));
+  return found === undefined ? 'little' : `${together(found).toFixed(1)} us`;
+}
+
+function usOf({ measurements }: BenchResult, id: string, metric: string, contender: string): string {
+  const found = measurements.find((one: Measurement) => one.case === id && one.metric.name === metric);
+  const rounds = found?.values.find((value) => value.contender === contender)?.rounds;
+  return rounds === undefined ? 'time' : `${median(rounds).toFixed(0)} us`;
+}
+
+/** As a Markdown list; empty when nothing is missed. */
+export function notesOn(verdicts: readonly Verdict[], result: BenchResult): string {
+  const missed = verdicts.filter(({ met }) => !met);
+  return NOTES.filter(({ about }) => missed.some(({ target }) => about.test(target.text)))
+    .map(({ title, text }) => `- **${title}.** ${text(result)}`)
+    .join('\n');
+}
