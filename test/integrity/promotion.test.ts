@@ -47,6 +47,21 @@ describe('promotion, where the pods opted in for their applications', () => {
     assert.deepEqual([...(await playing).keys()].sort(), ['turned client: ok', 'turned server: ok']);
   });
 
+  it('leaves applications to TCP that are polled edge-triggered, though their pods opted in', async () => {
+    const playing = player.play([{ scenario: 'edge-lasting', count: CONNECTIONS }], seedOf('edge'));
+    let most = 0;
+    let over = false;
+    void playing.finally(() => {
+      over = true;
+    });
+    while (!over) most = Math.max(most, await promoted());
+    assert.deepEqual([...(await playing).keys()].sort(), [
+      'edge-lasting client: ok',
+      'edge-lasting server: ok',
+    ]);
+    assert.equal(most, 2 * CONNECTIONS, 'those of the sidecars with one another');
+  });
+
   it('does not take up blocking sockets, nor connections that end soon', async () => {
     await reaches(0);
     const before = await accelerated(bed);
