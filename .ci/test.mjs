@@ -20,7 +20,7 @@ const USAGE = `usage: node .ci/test.mjs [all|unit|e2e] [--file TEXT]... [--timeo
 `;
 /** A file that takes longer is named while it runs: in an emulated machine that is most of them. */
 const SLOW_MS = 60_000;
-const ELSEWHERE = ['test/cni/drivers/', 'test/image/'];
+const ELSEWHERE = ['test/cni/drivers/', 'test/image/', 'test/node/', 'test/cluster/'];
 const FFI = 'native/libbpf-ts/src/ffi.ts';
 
 let stoppedBy;
@@ -134,7 +134,8 @@ async function main() {
     });
   }
   const inScope = testFiles(values.file).filter(({ file, isE2e, isAlone }) => {
-    // They need a container runtime or an image: `npm run test:cni` and `test:image` see to that, and name them.
+    // They need a container runtime, an image or a cluster: `npm run test:cni`, `test:image`, `test:node` and
+    // `test:cluster` see to that, and name them.
     if (ELSEWHERE.some((folder) => file.startsWith(folder)) && values.file.length === 0) return false;
     return !(scope === 'unit' ? isAlone : scope === 'e2e' ? !isE2e : false);
   });

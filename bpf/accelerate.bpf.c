@@ -37,6 +37,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define EEXIST 17
 #define MARK_SOON '.'
 #define MARK_HELD ':'
+/* Epoll sets of one socket that are looked at; nearly always there is one. */
+#define MAX_EPOLLS 4
 /* psock pointers carry flags in their low bits. */
 #define PSOCK_MASK (~7ULL)
 
@@ -75,15 +77,71 @@ static __always_inline bool is_fit(struct sock *sk, struct tcp_sock *tp)
 	return !(sk->__sk_common.skc_flags & (1UL << zerocopy));
 }
 
+/* What was redirected to the sidecar's port is the sidecar's, marked or not. */
+static __always_inline bool is_sidecars(const struct conn *conn)
+{
+	__u32 accepted = CONN_SERVER | CONN_REDIRECTED;
+
+	return conn->flags & CONN_SIDECAR ||
+	       (conn->flags & (accepted | CONN_TO_POD)) == accepted;
+}
+
+/*
+ * Whether it is polled edge-triggered, or for the end of what its peer sends: a program
+ * that does may take a short read for the last, and stop where redirected bytes end and
+ * TCP's begin. Nginx and HAProxy do; whatever is written in Go is polled so, too, and
+ * its io.Copy() splices.
+ */
+static __always_inline bool polled_by_edge(struct sock *sk)
+{
+	struct socket *socket = sk->sk_socket;
+	struct file *file = socket ? socket->file : 0;
+	struct file___listed *listed = (void *)file;
+	void *node = 0, *end = 0;
+
+	if (!file)
+		return true;
+	if (bpf_core_field_exists(file->f_ep)) {
+		struct hlist_head *head = BPF_CORE_READ(file, f_ep);
+
+		if (head)
+			node = BPF_CORE_READ(head, first);
+	} else if (bpf_core_field_exists(listed->f_ep_links)) {
+		end = (void *)file + bpf_core_field_offset(struct file___listed, f_ep_links);
+		if (bpf_probe_read_kernel(&node, sizeof(node), end))
+			return true;
+	} else {
+		return true;
+	}
+	for (int i = 0; i < MAX_EPOLLS && node && node != end; i++) {
+		struct epitem *item = node - bpf_core_field_offset(struct epitem, fllink);
+
+		if (BPF_CORE_READ(item, event.events) & (EPOLLET | EPOLLRDHUP))
+			return true;
+		if (bpf_probe_read_kernel(&node, sizeof(node), node))
+			return true;
+	}
+	return node && node != end;
+}
+
+/* An application is redirected to where its pod opted in, and reads until there is nothing. */
+static __always_inline bool reads_all(const struct conn *conn, struct sock *sk)
+{
+	__u64 netns = conn->netns;
+	struct pod *pod;
+
+	if (is_sidecars(conn))
+		return true;
+	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
+	return !pod || !(pod->flags & POD_ACCEL_FULL) || !polled_by_edge(sk);
+}
+
 static __always_inline bool may_enter(const struct conn *conn)
 {
 	__u64 netns = conn->netns;
 	struct pod *pod;
 
-	if (conn->flags & CONN_SIDECAR)
-		return true;
-	if ((conn->flags & (CONN_SERVER | CONN_REDIRECTED | CONN_TO_POD)) ==
-	    (CONN_SERVER | CONN_REDIRECTED))
+	if (is_sidecars(conn))
 		return true;
 	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
 	return pod && accel_of_apps(pod);
@@ -166,7 +224,8 @@ static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *
 	in = *(volatile __u64 *)&flow->in_bytes;
 	stopped = flow->stop_round && round - flow->stop_round < STOP_ROUNDS;
 	if (flow->state == FLOW_PROMOTED) {
-		if (is_fit(sk, tp) && !stopped && theirs && theirs->state != FLOW_LEAVING) {
+		if (is_fit(sk, tp) && reads_all(conn, sk) && !stopped && theirs &&
+		    theirs->state != FLOW_LEAVING) {
 			if (waiting_at(sk) == NOTHING_WAITS)
 				flow->done_bytes = in;
 			tell_agent(ctx, MARK_HELD);
@@ -228,7 +287,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if ((conn->flags & (CONN_SERVER | CONN_TOLD)) == CONN_SERVER)
 		tell_peer(conn);
 	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) ||
-	    !may_enter(conn))
+	    !may_enter(conn) || !reads_all(conn, sk))
 		return 0;
 
 	self = conn->self;

@@ -363,26 +363,77 @@ int shunt_connect6(struct bpf_sock_addr *ctx)
 	return verdict;
 }
 
-/* The destination a redirected client asked for; null for every other socket. */
-static __always_inline struct conn *redirected_client(struct bpf_sock *sk)
+/* The destination that a redirected client asked for; false for every other socket. */
+static __always_inline bool redirected_client(struct bpf_sock *sk, struct endpoint *asked_for)
 {
 	const enum conn_flags both = CONN_CLIENT | CONN_REDIRECTED;
-	struct conn *conn;
+	struct conn *conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
+
+	if (!conn || (conn->flags & both) != both)
+		return false;
+	*asked_for = conn->orig;
+	return true;
+}
+
+/*
+ * An MPTCP socket stands before the TCP socket that connected, of which alone the
+ * programs keep something. Both have the same addresses.
+ */
+static __always_inline bool redirected_subflow(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+					       const struct addr *peer, struct endpoint *asked_for)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *subflow;
+	__u32 size;
+	bool found;
+
+	/* As of a packet that arrives: from the peer. */
+	if (addr_is4(peer)) {
+		tuple.ipv4.saddr = addr_words(peer).w[3];
+		tuple.ipv4.daddr = sk->src_ip4;
+		tuple.ipv4.sport = ctx->user_port;
+		tuple.ipv4.dport = bpf_htons(sk->src_port);
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, peer, sizeof(*peer));
+		tuple.ipv6.daddr[0] = sk->src_ip6[0];
+		tuple.ipv6.daddr[1] = sk->src_ip6[1];
+		tuple.ipv6.daddr[2] = sk->src_ip6[2];
+		tuple.ipv6.daddr[3] = sk->src_ip6[3];
+		tuple.ipv6.sport = ctx->user_port;
+		tuple.ipv6.dport = bpf_htons(sk->src_port);
+		size = sizeof(tuple.ipv6);
+	}
+	subflow = bpf_sk_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!subflow)
+		return false;
+	found = redirected_client(subflow, asked_for);
+	bpf_sk_release(subflow);
+	return found;
+}
+
+static __always_inline bool asked_for(struct bpf_sock_addr *ctx, const struct addr *peer,
+				      struct endpoint *destination)
+{
+	struct bpf_sock *sk = ctx->sk;
 
 	if (!sk)
-		return 0;
-	conn = bpf_sk_storage_get(&shunt_conns, sk, 0, 0);
-	return conn && (conn->flags & both) == both ? conn : 0;
+		return false;
+	if (ctx->protocol == IPPROTO_MPTCP)
+		return redirected_subflow(ctx, sk, peer, destination);
+	return redirected_client(sk, destination);
 }
 
 SEC("cgroup/getpeername4")
 int shunt_peername4(struct bpf_sock_addr *ctx)
 {
-	struct conn *conn = redirected_client(ctx->sk);
+	struct endpoint destination;
+	struct addr peer;
 
-	if (conn) {
-		ctx->user_ip4 = addr_words(&conn->orig.addr).w[3];
-		ctx->user_port = conn->orig.port;
+	addr_set4(&peer, ctx->user_ip4);
+	if (asked_for(ctx, &peer, &destination)) {
+		ctx->user_ip4 = addr_words(&destination.addr).w[3];
+		ctx->user_port = destination.port;
 	}
 	return ALLOW;
 }
@@ -390,16 +441,18 @@ int shunt_peername4(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername6")
 int shunt_peername6(struct bpf_sock_addr *ctx)
 {
-	struct conn *conn = redirected_client(ctx->sk);
+	struct endpoint destination;
+	struct addr peer;
 
-	if (conn) {
-		struct addr_words w = addr_words(&conn->orig.addr);
+	addr_set(&peer, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]);
+	if (asked_for(ctx, &peer, &destination)) {
+		struct addr_words w = addr_words(&destination.addr);
 
 		ctx->user_ip6[0] = w.w[0];
 		ctx->user_ip6[1] = w.w[1];
 		ctx->user_ip6[2] = w.w[2];
 		ctx->user_ip6[3] = w.w[3];
-		ctx->user_port = conn->orig.port;
+		ctx->user_port = destination.port;
 	}
 	return ALLOW;
 }

@@ -16,8 +16,32 @@ struct sk_buff_head {
 	__u32 qlen;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 struct file {
 	unsigned int f_flags;
+	struct hlist_head *f_ep;
+};
+
+/* Before 5.11 (319c15174757). */
+struct file___listed {
+	struct list_head f_ep_links;
+};
+
+struct epoll_event {
+	__u32 events;
+};
+
+/* That one epoll set waits for one file. Up to 5.10 fllink is a list_head, which begins alike. */
+struct epitem {
+	struct hlist_node fllink;
+	struct epoll_event event;
 };
 
 struct socket {
@@ -97,5 +121,7 @@ enum sock_flags {
 
 #define TCP_ESTABLISHED 1
 #define O_NONBLOCK 04000
+#define EPOLLRDHUP (1U << 13)
+#define EPOLLET (1U << 31)
 
 #endif

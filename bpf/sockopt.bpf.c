@@ -15,7 +15,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
  * A program sees no more than a page of the buffer, and what it leaves in a larger one would fail the call with
- * EFAULT; optlen 0 hands the kernel's own answer through.
+ * EFAULT; optlen 0 hands the kernel's own answer through. So it does with an error, of which kernels before 5.18 would
+ * write a buffer of zeros over the caller's.
  */
 #define OPTLEN_SEEN 4096
 
@@ -90,7 +91,7 @@ int shunt_getsockopt(struct bpf_sockopt *ctx)
 	if (ctx->optname == SO_ORIGINAL_DST && (ctx->level == SOL_IP || ctx->level == SOL_IPV6) && sk &&
 	    original_dst(ctx, sk))
 		return ALLOW;
-	if (ctx->optlen > OPTLEN_SEEN)
+	if (ctx->optlen > OPTLEN_SEEN || ctx->retval)
 		ctx->optlen = 0;
 	return ALLOW;
 }

@@ -26,7 +26,8 @@ export async function claimSocket(socket: string): Promise<void> {
   unlinkSync(socket);
 }
 
-function somebodyAnswers(socket: string): Promise<boolean> {
+/** @throws SHUNT_E_SOCKET when that cannot be told */
+export function somebodyAnswers(socket: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const probe = connect(socket);
     probe.once('connect', () => {
@@ -42,12 +43,38 @@ function somebodyAnswers(socket: string): Promise<boolean> {
   });
 }
 
+export interface SocketServer extends AsyncDisposable {
+  /** Ends once the server is closed and its socket file is gone. */
+  readonly closed: Promise<void>;
+}
+
 /**
- * Listens on a socket that only root may open (mode 0600).
+ * Listens on a socket that only root may open (mode 0600), until the signal.
  *
+ * @param close makes the server close, whoever is connected
  * @throws SHUNT_E_SOCKET
  */
-export function listenForRoot(server: Server, socket: string): Promise<void> {
+export async function serveRoot(
+  server: Server,
+  socket: string,
+  signal: AbortSignal,
+  close: () => void,
+): Promise<SocketServer> {
+  await listenForRoot(server, socket);
+  const closed = new Promise<void>((resolve) => server.once('close', resolve));
+  if (signal.aborted) close();
+  else signal.addEventListener('abort', close, { once: true });
+  return {
+    closed,
+    async [Symbol.asyncDispose]() {
+      signal.removeEventListener('abort', close);
+      if (server.listening) close();
+      await closed;
+    },
+  };
+}
+
+function listenForRoot(server: Server, socket: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) =>
       reject(new ShuntError('SHUNT_E_SOCKET', cause.message, { target: socket, cause })),

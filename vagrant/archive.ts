@@ -94,6 +94,12 @@ export class Archive implements Disposable {
     }
   }
 
+  /** Names of packages that begin so. */
+  namesFrom(beginning: string): string[] {
+    const names = this.#run('apt-cache', ['pkgnames', beginning]).split('\n');
+    return names.filter((name) => name !== '');
+  }
+
   /** Versions of a package, newest first. */
   versionsOf(name: string): string[] {
     const lines = this.#run('apt-cache', ['madison', name]).split('\n');

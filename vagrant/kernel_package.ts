@@ -7,13 +7,20 @@ import { Archive, type Mirror, mirrorOf } from './archive.ts';
 
 export const CACHE = join(import.meta.dirname, '..', '.cache', 'vm');
 
+interface Source {
+  suites: readonly string[];
+  /** Beginning of the release, where a suite has moved on and keeps the builds of a series without its metapackage. */
+  series?: string;
+}
+
 /** Which suites hold a kernel. `newest` is the highest version of two suites that overtake each other. */
-export const KERNELS: Readonly<Record<string, readonly string[]>> = {
-  '5.10': ['bullseye', 'bullseye-security'],
-  '6.1': ['bookworm', 'bookworm-security'],
-  '6.12': ['trixie', 'trixie-security'],
-  sid: ['sid'],
-  newest: ['sid', 'trixie-backports'],
+export const KERNELS: Readonly<Record<string, Source>> = {
+  '5.10': { suites: ['bullseye', 'bullseye-security'] },
+  '6.1': { suites: ['bookworm', 'bookworm-security'] },
+  '6.12': { suites: ['trixie', 'trixie-security'] },
+  '6.18': { suites: ['trixie-backports'], series: '6.18' },
+  sid: { suites: ['sid'] },
+  newest: { suites: ['sid', 'trixie-backports'] },
 };
 
 /** The smallest build that has what the tests need: veth, bridge, nf_tables, xt_*, virtio-fs, BTF. */
@@ -53,29 +60,30 @@ export function kernelOf(
   name: string,
   { mirror, update = false, tell = () => {} }: KernelOptions = {},
 ): Kernel {
-  const suites = KERNELS[name];
-  if (suites === undefined)
+  const source = KERNELS[name];
+  if (source === undefined)
     throw new ShuntError('SHUNT_E_VM_KERNEL', 'no suite is known for this kernel', { target: name });
   if (process.arch !== 'x64') throw new ShuntError('SHUNT_E_VM_MACHINE', `this is ${process.arch}`);
   const held = cached(name);
   if (held !== undefined && !update) return held;
-  return fetchKernel(name, suites, mirrorOf(mirror), tell);
+  return fetchKernel(name, source, mirrorOf(mirror), tell);
 }
 
 function fetchKernel(
   name: string,
-  suites: readonly string[],
+  { suites, series }: Source,
   mirror: Mirror,
   tell: (line: string) => void,
 ): Kernel {
   tell(`kernel ${name}: asking ${suites.join(', ')}`);
   using archive = new Archive(CACHE, mirror, suites);
-  const [version] = archive.versionsOf(PACKAGE);
-  if (version === undefined)
-    throw new ShuntError('SHUNT_E_VM_PACKAGE', `${suites.join(', ')} have no ${PACKAGE}`);
+  const image = series === undefined ? PACKAGE : newestOf(archive, series);
+  const [version] = image === undefined ? [] : archive.versionsOf(image);
+  if (image === undefined || version === undefined)
+    throw new ShuntError('SHUNT_E_VM_PACKAGE', `${suites.join(', ')} have no ${image ?? series}`);
   const folder = join(CACHE, 'kernels', name, version.replace(/[^\w.+~-]/g, '_'));
   if (!existsSync(folder)) {
-    const parts = partsOf(archive, PACKAGE, version);
+    const parts = partsOf(archive, image, version, new Set([image]));
     tell(`kernel ${name}: fetching ${version}`);
     archive.unpack(
       parts.map((part) => `${part}=${version}`),
@@ -88,14 +96,30 @@ function fetchKernel(
   return kernel;
 }
 
-/** The packages that a metapackage leads to, all of one version. */
-function partsOf(archive: Archive, name: string, version: string, seen = new Set<string>()): string[] {
+/** The image of a series' newest build. */
+function newestOf(archive: Archive, series: string): string | undefined {
+  const order = new Intl.Collator('en', { numeric: true });
+  return archive
+    .namesFrom(`linux-image-${series}.`)
+    .filter((name) => /^[\w.+-]+\d-cloud-amd64$/.test(name))
+    .sort(order.compare)
+    .at(-1);
+}
+
+/**
+ * The packages that one leads to, all of one version.
+ *
+ * @param seen the one itself; it is given, too, unless it is the metapackage
+ */
+function partsOf(archive: Archive, name: string, version: string, seen: Set<string>): string[] {
   for (const wanted of archive.dependsOf(name, version)) {
     if (!PART.test(wanted) || seen.has(wanted)) continue;
+    // Some stand among alternatives, and no suite has them.
+    if (!archive.versionsOf(wanted).includes(version)) continue;
     seen.add(wanted);
     partsOf(archive, wanted, version, seen);
   }
-  return [...seen];
+  return [...seen].filter((part) => part !== PACKAGE);
 }
 
 /** The build unpacked last. */

@@ -27,6 +27,8 @@ const FOLDER = join(CACHE, 'image');
 const SUITE = 'bookworm';
 /** A base image has these already. */
 const OF_THE_BASE = ['base-files', 'libatomic1', 'libgcc-s1', 'libstdc++6'];
+// What base-files does once it is installed; runtimes name sandboxes by /var/run/netns.
+const LINK_VAR_RUN = 'rm -rf "$1/var/run" && ln -s /run "$1/var/run"';
 const STORAGE = [
   '--root',
   join(FOLDER, 'storage'),
@@ -86,7 +88,7 @@ function packagesOfContainerfile() {
 function debianBase(packages) {
   const wanted = [...OF_THE_BASE, ...packages].sort();
   const key = createHash('sha256')
-    .update(`${SUITE} ${wanted.join(' ')}`)
+    .update(`${SUITE} ${wanted.join(' ')} ${LINK_VAR_RUN}`)
     .digest('hex')
     .slice(0, 12);
   const folder = join(FOLDER, 'base');
@@ -99,7 +101,7 @@ function debianBase(packages) {
   tool('mmdebstrap', [
     ...['--quiet', '--variant=extract', `--include=${wanted.join(',')}`],
     ...leaveOut.map((path) => `--dpkgopt=path-exclude=/${path}/*`),
-    ...['--dpkgopt=path-include=/usr/share/doc/*/copyright', '--customize-hook=ln -sfn /run "$1/var/run"'],
+    ...['--dpkgopt=path-include=/usr/share/doc/*/copyright', `--extract-hook=${LINK_VAR_RUN}`],
     ...[SUITE, `${tar}.new`, '--format=tar'],
   ]);
   renameSync(`${tar}.new`, tar);

@@ -1,20 +1,25 @@
 #!/usr/bin/env node
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { withBpffs } from '../bpffs.mjs';
-import { at, NODE, ROOT } from '../place.mjs';
+import { NODE, ROOT } from '../place.mjs';
 import { tellFailure } from '../setup.mjs';
 import { buildImage } from './build.mjs';
 
-/* `npm run test:image`: the image made from this checkout, and the agent run out of it; prints its memory. */
-const FOLDER = 'test/image';
+/*
+ * `npm run test:image` and `npm run test:node`: the image made from this checkout, and the tests of one folder that run
+ * the agent out of it.
+ */
+const [given = 'test/image'] = process.argv.slice(2);
+const folder = resolve(ROOT, given);
 
 const unmount = withBpffs((line) => process.stdout.write(`image    ${line}\n`));
 try {
   const archive = buildImage();
-  const files = readdirSync(at(FOLDER)).filter((name) => name.endsWith('.test.ts'));
+  const files = readdirSync(folder).filter((name) => name.endsWith('.test.ts'));
   const args = ['--conditions=source', '--test', '--test-reporter=spec', '--test-concurrency=1'];
-  const { status } = spawnSync(NODE, [...args, ...files.map((name) => `${FOLDER}/${name}`)], {
+  const { status } = spawnSync(NODE, [...args, ...files.map((name) => join(folder, name))], {
     cwd: ROOT,
     stdio: 'inherit',
     env: { ...process.env, SHUNT_TEST_IMAGE: archive },

@@ -31,7 +31,18 @@ const FLAGS = [
 /** src/cli/main.ts -> dist/main.js, which src/cli/launch.js starts, and a chunk per lazily imported command. */
 export const bundleStep = {
   name: 'bundle',
-  purposes: ['build', 'demo', 'test', 'vm', 'test:matrix', 'test:chart', 'image', 'test:image'],
+  purposes: [
+    'build',
+    'demo',
+    'test',
+    'vm',
+    'test:matrix',
+    'test:chart',
+    'image',
+    'test:image',
+    'test:node',
+    'test:cluster',
+  ],
   inputs: () => {
     const ours = (name) => /\.(ts|json)$/.test(name) && !name.endsWith('.test.ts');
     const sources = [...filesUnder(at('src'), ours), ...filesUnder(at('native', 'libbpf-ts', 'src'), ours)];

@@ -25,7 +25,17 @@ const LIMIT_BYTES = 100_000;
 /** native/cni -> dist/shunt-cni: the CNI plugin, static and without a C library. */
 export const cniStep = {
   name: 'CNI plugin',
-  purposes: ['build', 'demo', 'test', 'test:cni', 'test:matrix', 'image', 'test:image'],
+  purposes: [
+    'build',
+    'demo',
+    'test',
+    'test:cni',
+    'test:matrix',
+    'image',
+    'test:image',
+    'test:node',
+    'test:cluster',
+  ],
   inputs: () => hash(filesUnder(FOLDER, isC), [FLAGS, compiler()]),
   async run(progress) {
     const program = at('dist', 'shunt-cni');

@@ -12,7 +12,7 @@ const GENERATED = at('src', 'datapath', 'ebpf', 'gen', 'objects.ts');
 /** dist/bpf/*.bpf.o -> src/datapath/ebpf/gen/objects.ts; committed, so `npm test` compares and does not write. */
 export const codecsStep = {
   name: 'codecs',
-  purposes: ['build', 'demo', 'bench', 'image', 'test:image'],
+  purposes: ['build', 'demo', 'bench', 'image', 'test:image', 'test:node', 'test:cluster'],
   inputs: () => {
     const generator = filesUnder(at('native', 'libbpf-ts', 'src'), (name) => !name.endsWith('.test.ts'));
     return hash([...bpfObjects().map(({ object }) => object), ...generator]);

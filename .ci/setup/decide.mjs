@@ -9,7 +9,19 @@ const FLAGS = ['-O2', '-Wall', '-Werror'];
 /** native/decide/decide.c -> dist/decide: bpf/policy.h as a program of this machine, which `shunt explain` asks. */
 export const decideStep = {
   name: 'native decision',
-  purposes: ['build', 'demo', 'test', 'bench', 'vm', 'test:matrix', 'image', 'test:image', 'test:cni'],
+  purposes: [
+    'build',
+    'demo',
+    'test',
+    'bench',
+    'vm',
+    'test:matrix',
+    'image',
+    'test:image',
+    'test:node',
+    'test:cluster',
+    'test:cni',
+  ],
   inputs: () => hash([SOURCE, ...filesUnder(at('bpf'), isC)], [FLAGS, compiler()]),
   async run(progress) {
     const program = at('dist', 'decide');

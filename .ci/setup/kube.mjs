@@ -29,7 +29,7 @@ const PROGRAMS = [
  */
 export const kubeStep = {
   name: 'kube-apiserver',
-  purposes: ['test:kube'],
+  purposes: ['test:kube', 'test:node', 'test:cluster'],
   inputs: () => hash([join(MODULE, 'go.mod'), join(MODULE, 'go.sum')], [PROGRAMS]),
   async run(progress) {
     const go = await findGo(progress);

@@ -11,7 +11,17 @@ const DIST = at('native', 'libbpf-ts', 'dist');
 /** native/libbpf-ts as it is published: JavaScript and declarations. @type {import('../setup.mjs').Step} */
 export const libraryStep = {
   name: 'libbpf-ts',
-  purposes: ['build', 'test', 'vm', 'test:matrix', 'image', 'test:image', 'test:kube'],
+  purposes: [
+    'build',
+    'test',
+    'vm',
+    'test:matrix',
+    'image',
+    'test:image',
+    'test:node',
+    'test:cluster',
+    'test:kube',
+  ],
   inputs: () => hash([...filesUnder(at('native', 'libbpf-ts', 'src'), () => true), PROJECT]),
   async run(progress) {
     const fresh = join(CACHE, 'libbpf-ts.new');

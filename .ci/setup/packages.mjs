@@ -47,6 +47,8 @@ export const USES = {
   'test:chart': ['build', 'sidecar'],
   image: ['build', 'image'],
   'test:image': ['build', 'image', 'containers', 'data plane', 'sidecar'],
+  'test:node': ['build', 'image', 'containers', 'data plane', 'sidecar', 'test'],
+  'test:cluster': ['build', 'image', 'containers', 'data plane', 'sidecar', 'test'],
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:kube': ['build', 'data plane', 'test'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],

@@ -45,6 +45,8 @@ export const bpfStep = {
     'test:matrix',
     'image',
     'test:image',
+    'test:node',
+    'test:cluster',
     'test:cni',
     'test:kube',
   ],

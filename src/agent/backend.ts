@@ -1,5 +1,6 @@
 /** Which backend makes policies true on this node: eBPF where the kernel can, iptables where it cannot, and why. */
 import { existsSync, mkdirSync } from 'node:fs';
+import { release } from 'node:os';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { builtObjects, compileObjects } from '../datapath/ebpf/compile.ts';
@@ -7,7 +8,7 @@ import { EbpfDatapath } from '../datapath/ebpf/datapath.ts';
 import { Pins } from '../datapath/ebpf/pins.ts';
 import type { Datapath } from '../datapath/interface.ts';
 import { IptablesDatapath } from '../datapath/iptables/datapath.ts';
-import { limitedBy, type Tier, type TierState, tierState } from '../datapath/tier.ts';
+import { limitedBy, oldKernel, type Tier, type TierState, tierState } from '../datapath/tier.ts';
 import { type ErrorCode, ShuntError } from '../errors.ts';
 import { resolveCgroup } from '../pod/cgroup.ts';
 import { lockDirectory } from './lock.ts';
@@ -34,6 +35,7 @@ export type BackendCause =
   | 'asked'
   | 'capable'
   | 'limited'
+  | 'old-kernel'
   | 'no-cgroup2'
   | 'no-bpffs'
   | 'bpf-denied'
@@ -76,7 +78,8 @@ interface Why {
 const ASKED: Why = { cause: 'asked', reason: 'asked for with --backend' };
 
 /**
- * Starts the backend asked for. `auto` is eBPF, or iptables on a node that cannot run it.
+ * Starts the backend asked for. `auto` is eBPF, or iptables on a node that cannot run it or whose kernel says that it is
+ * too old.
  *
  * @throws SHUNT_E_AGENT_RUNNING, SHUNT_E_CGROUP_REQUIRED and, when eBPF was asked for, everything that keeps it from
  *   running
@@ -97,6 +100,8 @@ async function choose(options: BackendOptions, log: Logger): Promise<Backend> {
   if (options.backend === 'ebpf') return await startEbpf(options, ASKED, log);
   // Pods of an earlier agent are in force in the kernel; rules beside them would decide a second time.
   const pinned = existsSync(new Pins(options.bpffs).map('pods'));
+  const old = oldKernel(release());
+  if (old !== null && !pinned) return startIptables(options, { cause: 'old-kernel', reason: old }, log);
   try {
     return await startEbpf(options, { cause: 'capable', reason: 'the kernel runs it' }, log);
   } catch (error) {

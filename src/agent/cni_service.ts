@@ -1,12 +1,13 @@
 /** The agent's side of CNI: what it remembers of sandboxes, and the server that hears of them. */
-import { dirname, join } from 'node:path';
 import { Attachments } from '../cni/attachments.ts';
 import { keepInstalled, setUninstalled } from '../cni/installation_watch.ts';
 import { CniInstaller } from '../cni/installer.ts';
 import { LeftMarks } from '../cni/left_marks.ts';
 import { builtPlugin, pluginEntry } from '../cni/plugin_entry.ts';
-import { type CniLog, type CniServer, serveCni } from '../cni/server.ts';
+import { recordDirectories } from '../cni/records.ts';
+import { type CniLog, type CniServerOptions, serveCni } from '../cni/server.ts';
 import type { Locator } from '../pod/locate.ts';
+import type { SocketServer } from '../unix_socket.ts';
 import { CniEnrolment, locatorBeside } from './cni_enrolment.ts';
 import { LatestPods } from './pod_finder.ts';
 import type { Reconciler } from './reconciler.ts';
@@ -20,6 +21,7 @@ export interface CniServiceOptions {
   hindrances(): string[];
   /** Brings on a pass over everything; not awaited. */
   reconcileSoon(): void;
+  served: NonNullable<CniServerOptions['served']>;
   signal: AbortSignal;
   log: CniLog;
 }
@@ -44,9 +46,9 @@ export class CniService {
   /** @param socket its directory also takes `attachments` and `left`, so it is to be gone after a reboot */
   constructor(socket: string) {
     this.#socket = socket;
-    const directory = dirname(socket);
-    this.#attachments = new Attachments(join(directory, 'attachments'));
-    this.#marks = new LeftMarks(join(directory, 'left'));
+    const { attachments, left } = recordDirectories(socket);
+    this.#attachments = new Attachments(attachments);
+    this.#marks = new LeftMarks(left);
   }
 
   /** Finds pods where ADD said that they are, and the others as `source` does. */
@@ -71,7 +73,7 @@ export class CniService {
     await keepInstalled({ installer, netDir, entry, signal, log });
   }
 
-  serve({ reconciler, hindrances, reconcileSoon, signal, log }: CniServiceOptions): Promise<CniServer> {
+  serve({ reconciler, hindrances, reconcileSoon, ...server }: CniServiceOptions): Promise<SocketServer> {
     const handlers = new CniEnrolment({
       enroller: reconciler,
       finder: this.finder,
@@ -80,6 +82,6 @@ export class CniService {
       reconcileSoon,
       findTimeoutMs: FIND_TIMEOUT_MS,
     });
-    return serveCni({ socket: this.#socket, handlers, signal, log });
+    return serveCni({ socket: this.#socket, handlers, ...server });
   }
 }

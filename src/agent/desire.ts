@@ -9,7 +9,7 @@ import type { PodName, PodObject, Workload } from '../pod/workload.ts';
 export type Desire =
   | { kind: 'enroll'; name: PodName; workload: Workload; backend: BackendWish | null; notes: PolicyNote[] }
   | { kind: 'leave'; name: PodName; reason: string }
-  | { kind: 'failed'; name: PodName; error: ShuntError };
+  | { kind: 'failed'; name: PodName; error: ShuntError; notes: PolicyNote[] };
 
 /** Looks at the mesh's rules and at the node. Never throws a ShuntError: it becomes the pod's state. */
 export function desireOf(
@@ -31,20 +31,31 @@ export function desireOf(
         (note) => `${note.annotation}=${JSON.stringify(note.value)}: ${note.message}`,
       );
       const error = new ShuntError('SHUNT_E_MESH_REJECTED', detail.join('; '), { target: labelOf(name) });
-      return { kind: 'failed', name, error };
+      return { kind: 'failed', name, error, notes: recognition.notes };
     }
-    case 'redirect':
+    case 'redirect': {
+      const { backend, notes: own } = backendWanted(pod);
+      const notes = [...recognition.notes, ...own];
       try {
-        const { backend, notes } = backendWanted(pod);
-        const workload = locateWorkload(pod, recognition, locate);
-        return { kind: 'enroll', name, workload, backend, notes: [...recognition.notes, ...notes] };
+        return { kind: 'enroll', name, workload: locateWorkload(pod, recognition, locate), backend, notes };
       } catch (error) {
         if (!(error instanceof ShuntError)) throw error;
-        return { kind: 'failed', name, error };
+        return { kind: 'failed', name, error, notes };
       }
+    }
   }
 }
 
 export function labelOf(name: PodName): string {
   return `${name.namespace}/${name.name}`;
+}
+
+/** What is wrong with the pod's annotations. */
+export function notesOf(desire: Desire): readonly PolicyNote[] {
+  return desire.kind === 'leave' ? [] : desire.notes;
+}
+
+/** Whether the mesh itself would not have the pod for its annotations. */
+export function isRejected(desire: Desire): boolean {
+  return desire.kind === 'failed' && desire.error.code === 'SHUNT_E_MESH_REJECTED';
 }

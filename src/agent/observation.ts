@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Health } from '../observe/health.ts';
-import { Metrics } from '../observe/metrics.ts';
+import { type CniCommand, type CniResult, Metrics } from '../observe/metrics.ts';
 import { type ListenAddress, serveMetrics } from '../observe/metrics_server.ts';
 import type { Workload } from '../pod/workload.ts';
 import type { ReconcileReport } from './api.ts';
@@ -62,6 +62,12 @@ export class Observation implements ReconcileObserver, AsyncDisposable {
       this.tally.driftRepaired += report.repaired.length;
       this.tally.driftOutstanding = report.outstanding.length;
     }
+  }
+
+  /** A call of the CNI plugin was answered. */
+  cniServed(command: CniCommand, result: CniResult, tookMs: number): void {
+    this.tally.cniServed(command, result);
+    this.#metrics.cniServed(command, tookMs);
   }
 
   /** Counted a little later, one pod a turn of the loop: no enrolment waits for it. */

@@ -5,9 +5,10 @@ import { type Snapshot, watchPodFiles } from '../pod/files.ts';
 import { PodFinder } from '../pod/finder.ts';
 import { ApiConnection } from '../pod/kubernetes/connection.ts';
 import { inClusterCredentials, kubeconfigCredentials } from '../pod/kubernetes/credentials.ts';
-import { KubernetesSource } from '../pod/kubernetes/source.ts';
+import { KubernetesSource, type Watch } from '../pod/kubernetes/source.ts';
 import { BY_ANNOTATION, type Locator } from '../pod/locate.ts';
 import type { PodObject } from '../pod/workload.ts';
+import { AnnotationEvents } from './annotation_events.ts';
 import { Repairer, type RepairMode } from './repairer.ts';
 
 export type PodSourceOptions =
@@ -27,6 +28,10 @@ export interface PodSource extends Disposable {
   label: string;
   locator: Locator;
   snapshots: AsyncGenerator<Snapshot, void, void>;
+  /** What is watched at the API server, for metrics; of files nothing. */
+  watches(): readonly Watch[];
+  /** Tells of annotations that were not taken; null where there is no server to tell. */
+  annotationEvents: AnnotationEvents | null;
   /** Looks after pods that came up before they were enrolled; null where there is no server to tell. */
   repairer: Repairer | null;
 }
@@ -47,6 +52,8 @@ export async function openPodSource(
       label: options.path,
       locator: BY_ANNOTATION,
       snapshots: watchPodFiles(options.path, { signal }),
+      watches: () => [],
+      annotationEvents: null,
       repairer: null,
       [Symbol.dispose]: () => {},
     };
@@ -71,6 +78,8 @@ export async function openPodSource(
     label: `${connection.server} (node ${nodeName})`,
     locator: { locate: (pod, sidecar) => finder.locate(pod, sidecar), expire: () => finder.expire() },
     snapshots: source.snapshots(),
+    watches: () => source.watches,
+    annotationEvents: new AnnotationEvents({ connection, nodeName, log }),
     repairer: new Repairer({ connection, nodeName, mode: options.repair, log }),
     [Symbol.dispose]: () => connection[Symbol.dispose](),
   };

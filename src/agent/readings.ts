@@ -4,10 +4,12 @@ import { LAYOUT_VERSION } from '../datapath/ebpf/objects.ts';
 import type { Datapath } from '../datapath/interface.ts';
 import type { Sample } from '../observe/metric_list.ts';
 import { METRICS } from '../observe/metric_list.ts';
-import type { Readings } from '../observe/metrics.ts';
+import type { CniCommand, CniResult, Readings } from '../observe/metrics.ts';
+import type { Watch } from '../pod/kubernetes/source.ts';
 import { VERSION } from '../version.ts';
 import type { Backend } from './backend.ts';
-import type { PodState, Reconciler } from './reconciler.ts';
+import type { PodState } from './pod_entry.ts';
+import type { Reconciler } from './reconciler.ts';
 import type { SettingsFile } from './settings_file.ts';
 
 /** What this process counts itself. */
@@ -20,9 +22,16 @@ export class Tally {
   driftRepaired = 0;
   driftOutstanding = 0;
   readonly kernelEvents = new Map<string, number>();
+  /** By command and result. */
+  readonly cni = new Map<`${CniCommand} ${CniResult}`, number>();
 
   kernelEvent(kind: string): void {
     this.kernelEvents.set(kind, (this.kernelEvents.get(kind) ?? 0) + 1);
+  }
+
+  cniServed(command: CniCommand, result: CniResult): void {
+    const key = `${command} ${result}` as const;
+    this.cni.set(key, (this.cni.get(key) ?? 0) + 1);
   }
 }
 
@@ -30,11 +39,15 @@ export interface Observed {
   backend: Backend;
   reconciler: Reconciler;
   settings: SettingsFile;
+  watches(): readonly Watch[];
+  /** Whether the plugin may call. */
+  servesCni: boolean;
   tally: Tally;
 }
 
 /** Everything a scrape tells. Maps are read in batches, pods from memory. */
-export function readings({ backend, reconciler, settings, tally }: Observed): Readings {
+export function readings(observed: Observed): Readings {
+  const { backend, reconciler, settings, tally } = observed;
   const { datapath } = backend;
   const states = reconciler.states();
   const links = datapath.links();
@@ -69,6 +82,8 @@ export function readings({ backend, reconciler, settings, tally }: Observed): Re
     shunt_reconcile_last_success_timestamp_seconds: one(tally.lastSuccess),
     shunt_drift_repaired_total: one(tally.driftRepaired),
     shunt_drift_outstanding: one(tally.driftOutstanding),
+    ...ofWatches(observed.watches()),
+    shunt_cni_requests_total: observed.servesCni ? cniRequests(tally) : [],
     shunt_manifests_rejected: one(reconciler.snapshot.rejected.length),
     shunt_settings_rejected: one(settings.error === null ? 0 : 1),
     process_resident_memory_bytes: one(rss),
@@ -79,6 +94,40 @@ export function readings({ backend, reconciler, settings, tally }: Observed): Re
 
 function one(value: number): [{ value: number }] {
   return [{ value }];
+}
+
+function ofWatches(
+  watches: readonly Watch[],
+): Pick<
+  Readings,
+  | 'shunt_watch_events_total'
+  | 'shunt_watch_last_event_timestamp_seconds'
+  | 'shunt_watch_lists_total'
+  | 'shunt_watch_restarts_total'
+> {
+  const { type: types } = METRICS.shunt_watch_events_total.labels;
+  const { reason: reasons } = METRICS.shunt_watch_restarts_total.labels;
+  return {
+    shunt_watch_events_total: watches.flatMap(({ resource, counters }) =>
+      types.map((type) => ({ labels: { resource, type }, value: counters.events[type] })),
+    ),
+    shunt_watch_last_event_timestamp_seconds: watches.map(({ resource, counters }) => {
+      return { labels: { resource }, value: counters.lastEventSeconds };
+    }),
+    shunt_watch_lists_total: watches.map(({ resource, counters }) => {
+      return { labels: { resource }, value: counters.requests.lists };
+    }),
+    shunt_watch_restarts_total: watches.flatMap(({ resource, counters }) =>
+      reasons.map((reason) => ({ labels: { resource, reason }, value: counters.restarts[reason] })),
+    ),
+  };
+}
+
+function cniRequests({ cni }: Tally): Sample<'shunt_cni_requests_total'>[] {
+  const { command: commands, result: results } = METRICS.shunt_cni_requests_total.labels;
+  return commands.flatMap((command) =>
+    results.map((result) => ({ labels: { command, result }, value: cni.get(`${command} ${result}`) ?? 0 })),
+  );
 }
 
 function podsByState(states: readonly PodState[]): Sample<'shunt_pods'>[] {

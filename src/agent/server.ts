@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import * as v from 'valibot';
 import type { AccelerationState } from '../datapath/interface.ts';
 import { errorReport, ShuntError } from '../errors.ts';
-import { claimSocket, listenForRoot } from '../unix_socket.ts';
+import { claimSocket, type SocketServer, serveRoot } from '../unix_socket.ts';
 import type { ErrorReport, PodReport, ReconcileReport, StatusReport } from './api.ts';
 
 /** What the agent answers with; each may throw a ShuntError, which becomes the ErrorReport. */
@@ -32,11 +32,6 @@ export interface ApiOptions {
   requestDeadlineMs?: number;
   /** A handler must have answered within this. Default 60 s. */
   handlerDeadlineMs?: number;
-}
-
-export interface ApiServer extends AsyncDisposable {
-  /** Ends once the server is closed and its socket file is gone. */
-  readonly closed: Promise<void>;
 }
 
 const BODY_LIMIT_BYTES = 64 * 1024;
@@ -77,7 +72,7 @@ const ROUTES = new Map<string, Route>([
  * @throws SHUNT_E_AGENT_RUNNING when somebody answers on the socket already
  * @throws SHUNT_E_SOCKET when the path cannot be used
  */
-export async function serveApi(options: ApiOptions): Promise<ApiServer> {
+export async function serveApi(options: ApiOptions): Promise<SocketServer> {
   const { socket, handlers, log, signal } = options;
   await claimSocket(socket);
   const deadlineMs = options.requestDeadlineMs ?? 5_000;
@@ -97,26 +92,15 @@ export async function serveApi(options: ApiOptions): Promise<ApiServer> {
     },
   );
   server.maxConnections = MAX_CONNECTIONS;
-  await listenForRoot(server, socket);
-
-  const closed = new Promise<void>((resolve) => server.once('close', resolve));
   const close = () => {
     server.close();
     // A client that holds its connection open, idle or not, must not hold the agent's exit.
     server.closeIdleConnections();
     setTimeout(() => server.closeAllConnections(), 500).unref();
   };
-  if (signal.aborted) close();
-  else signal.addEventListener('abort', close, { once: true });
+  const serving = await serveRoot(server, socket, signal, close);
   log.info({ event: 'api_listening', socket }, 'local API is listening');
-  return {
-    closed,
-    async [Symbol.asyncDispose]() {
-      signal.removeEventListener('abort', close);
-      if (server.listening) close();
-      await closed;
-    },
-  };
+  return serving;
 }
 
 /** JSON with bigints as decimal strings, which is how every 64-bit value crosses this API. */

@@ -8,7 +8,9 @@ import { readSettings } from '../agent/settings_file.ts';
 import { setUninstalled } from '../cni/installation_watch.ts';
 import { CniInstaller, type Installation } from '../cni/installer.ts';
 import { builtPlugin, pluginEntry } from '../cni/plugin_entry.ts';
+import { removeRecords } from '../cni/records.ts';
 import { errorReport, ShuntError } from '../errors.ts';
+import { somebodyAnswers } from '../unix_socket.ts';
 import type { Context } from './context.ts';
 import { EXIT } from './failure.ts';
 import { type Field, renderFields } from './output/table.ts';
@@ -46,7 +48,13 @@ export async function uninstallCni(context: Context, given: unknown): Promise<un
   installer.sweep();
   const changes = installer.uninstall();
   await delay(AGENT_NOTICES_MS);
-  await tell(context, [...changes, ...installer.uninstall()]);
+  changes.push(...installer.uninstall());
+  // An agent goes on with what it knows of the sandboxes, and is to leave the chain alone.
+  if (!(await somebodyAnswers(options.cniSocket))) {
+    removeRecords(options.cniSocket);
+    setUninstalled(options.cniSocket, false);
+  }
+  await tell(context, changes);
 }
 
 async function tell({ io, format }: Context, changes: string[]): Promise<void> {

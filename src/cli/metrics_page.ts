@@ -24,7 +24,7 @@ while it is restarted.
 
 Counters of connections are the kernel's own, per pod and CPU, read in batches at each scrape and summed over the pods. They outlive the agent:
 a restart does not set them back, what happened while no agent ran is in them, and a pod that is withdrawn leaves its sums behind. \`shunt cleanup\`
-sets them to 0. Counters of events, drift and reconciles begin with the process. A pod that iptables enforces has no counters of connections:
+sets them to 0. Counters of events, watches, CNI calls, drift and reconciles begin with the process. A pod that iptables enforces has no counters of connections:
 where the whole node runs iptables those metrics have no sample, which is not the same as 0.
 
 No label holds the name of a pod: \`shunt pod get POD\` shows a pod's own counters.

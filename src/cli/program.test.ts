@@ -8,9 +8,10 @@ import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import { CLI, runCli } from '../../test/fixtures/cli.ts';
 import type { PodReport, StatusReport } from '../agent/api.ts';
-import { type ApiServer, serveApi } from '../agent/server.ts';
+import { serveApi } from '../agent/server.ts';
 import { ShuntError } from '../errors.ts';
 import { basePolicy, type RedirectPolicy } from '../policy/policy.ts';
+import type { SocketServer } from '../unix_socket.ts';
 
 const NOWHERE = ['--socket', '/nonexistent/agent.sock', '--bpffs', '/nonexistent'];
 
@@ -146,7 +147,7 @@ describe('commands that ask the agent', () => {
   const stop = new AbortController();
   let directory: string;
   let socket: string;
-  let server: ApiServer;
+  let server: SocketServer;
 
   before(async () => {
     directory = mkdtempSync(join(tmpdir(), 'shunt-cli-'));

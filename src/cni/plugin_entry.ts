@@ -1,9 +1,10 @@
 /** The plugin as it was built, and our entry for it. */
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { ShuntError } from '../errors.ts';
 import { packageRoot } from '../package_root.ts';
 import { PLUGIN_TYPE, type PluginEntry } from './conflist.ts';
+import { recordDirectories } from './records.ts';
 
 /**
  * Path of the built plugin.
@@ -36,7 +37,7 @@ export function pluginEntry({ socket, namespaces, ownPods }: EntryOptions): Plug
   return {
     type: PLUGIN_TYPE,
     socket,
-    left: join(dirname(socket), 'left'),
+    left: recordDirectories(socket).left,
     pass: { namespaces: [...namespaces], pods: ownPods === null ? [] : [ownPods] },
   };
 }

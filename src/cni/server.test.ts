@@ -8,8 +8,9 @@ import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
 import { promisify } from 'node:util';
 import { type ErrorCode, ShuntError } from '../errors.ts';
+import type { SocketServer } from '../unix_socket.ts';
 import { callText } from './protocol.ts';
-import { type CniHandlers, type CniServer, serveCni } from './server.ts';
+import { type CniHandlers, serveCni } from './server.ts';
 
 const isRoot = process.getuid?.() === 0;
 const skip = !isRoot && 'only root is heard';
@@ -21,7 +22,7 @@ interface Served extends AsyncDisposable {
   path: string;
   calls: string[];
   events: string[];
-  server: CniServer;
+  server: SocketServer;
 }
 
 async function serve(

@@ -3,7 +3,7 @@ import { createServer, type Socket } from 'node:net';
 import * as v from 'valibot';
 import { ShuntError } from '../errors.ts';
 import { peerUid } from '../pod/syscall.ts';
-import { claimSocket, listenForRoot } from '../unix_socket.ts';
+import { claimSocket, type SocketServer, serveRoot } from '../unix_socket.ts';
 import { type AttachmentId, type CniCall, readCall } from './call.ts';
 import { cniFailure } from './failure.ts';
 import { answerText, CallReader, type RawCall } from './protocol.ts';
@@ -31,6 +31,10 @@ export interface CniLog {
   warn(object: object, message: string): void;
 }
 
+/** `try-again` is error 11 of the specification, upon which the runtime calls again. */
+export type CallResult = 'ok' | 'try-again' | 'failed';
+const TRY_AGAIN = 11;
+
 export interface CniServerOptions {
   /** Path of the unix socket. */
   socket: string;
@@ -38,13 +42,10 @@ export interface CniServerOptions {
   /** Closes the server; calls in hand are broken off. */
   signal: AbortSignal;
   log: CniLog;
+  /** Told of each call that was answered; of what could not be read the command is unknown. */
+  served?(command: CniCall['command'] | 'unknown', result: CallResult, tookMs: number): void;
   /** A call must have arrived whole within this. Default 5 s. */
   callDeadlineMs?: number;
-}
-
-export interface CniServer extends AsyncDisposable {
-  /** Ends once the server is closed and its socket file is gone. */
-  readonly closed: Promise<void>;
 }
 
 /** A node that boots starts its pods at once; more than these wait in the kernel's queue or are told to try again. */
@@ -54,7 +55,7 @@ const MAX_CONNECTIONS = 512;
  * @throws SHUNT_E_AGENT_RUNNING when somebody answers on the socket already
  * @throws SHUNT_E_SOCKET when the path cannot be used
  */
-export async function serveCni(options: CniServerOptions): Promise<CniServer> {
+export async function serveCni(options: CniServerOptions): Promise<SocketServer> {
   const { socket: path, log, signal } = options;
   await claimSocket(path);
   const open = new Set<Socket>();
@@ -67,23 +68,13 @@ export async function serveCni(options: CniServerOptions): Promise<CniServer> {
     });
   });
   server.maxConnections = MAX_CONNECTIONS;
-  await listenForRoot(server, path);
-  const closed = new Promise<void>((resolve) => server.once('close', resolve));
   const close = () => {
     server.close();
     for (const socket of open) socket.destroy();
   };
-  if (signal.aborted) close();
-  else signal.addEventListener('abort', close, { once: true });
+  const serving = await serveRoot(server, path, signal, close);
   log.info({ event: 'cni-listening', socket: path }, 'CNI socket is listening');
-  return {
-    closed,
-    async [Symbol.asyncDispose]() {
-      signal.removeEventListener('abort', close);
-      if (server.listening) close();
-      await closed;
-    },
-  };
+  return serving;
 }
 
 async function converse(socket: Socket, options: CniServerOptions): Promise<void> {
@@ -96,6 +87,7 @@ async function converse(socket: Socket, options: CniServerOptions): Promise<void
     socket.destroy();
     return;
   }
+  const startedMs = performance.now();
   let stdin = '';
   let answer: string;
   try {
@@ -107,6 +99,7 @@ async function converse(socket: Socket, options: CniServerOptions): Promise<void
   } catch (error) {
     const { code, reason, message, text } = cniFailure(error, stdin);
     options.log.warn({ event: 'cni-rejected', code, reason }, message);
+    options.served?.('unknown', 'failed', performance.now() - startedMs);
     answer = answerText(code, text);
   }
   if (!socket.destroyed) socket.end(answer);
@@ -148,18 +141,23 @@ function readRaw(socket: Socket, deadlineMs: number): Promise<RawCall | null> {
 }
 
 async function serveCall(raw: RawCall, options: CniServerOptions, signal: AbortSignal): Promise<string> {
-  const { handlers, log } = options;
+  const { handlers, log, served } = options;
   const startedMs = performance.now();
   const call = readCall(raw.variables, raw.stdin);
   const about = describe(call);
-  const tookMs = () => Math.round((performance.now() - startedMs) * 100) / 100;
+  const done = (result: CallResult): number => {
+    const tookMs = performance.now() - startedMs;
+    served?.(call.command, result, tookMs);
+    return Math.round(tookMs * 100) / 100;
+  };
   try {
     await perform(call, handlers, signal);
-    log.info({ event: 'cni', ...about, tookMs: tookMs() }, `CNI ${call.command}`);
+    log.info({ event: 'cni', ...about, tookMs: done('ok') }, `CNI ${call.command}`);
     return answerText(0, '');
   } catch (error) {
     const { code, reason, message, text } = cniFailure(error, raw.stdin);
-    log.warn({ event: 'cni', ...about, tookMs: tookMs(), code, reason }, `CNI ${call.command}: ${message}`);
+    const tookMs = done(code === TRY_AGAIN ? 'try-again' : 'failed');
+    log.warn({ event: 'cni', ...about, tookMs, code, reason }, `CNI ${call.command}: ${message}`);
     return answerText(code, text);
   }
 }

@@ -75,6 +75,19 @@ export class AccessLog {
   }
 
   /**
+   * The first record of a direction from the `mark`th on.
+   *
+   * @throws SHUNT_E_LAB_TIMEOUT
+   */
+  async next(direction: Direction, mark: number, signal?: AbortSignal): Promise<AccessRecord> {
+    return until(() => this.since(mark).find((record) => record.direction === direction), {
+      what: `an ${direction} record in ${this.path}`,
+      timeoutMs: 5_000,
+      signal,
+    });
+  }
+
+  /**
    * The record of the connection from this peer; the proxies write it when the connection ends.
    *
    * @throws SHUNT_E_LAB_TIMEOUT

@@ -2,6 +2,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { ShuntError } from '../errors.ts';
 import { type Argv, attempt, type CommandResult } from './command.ts';
+import { patient } from './deadline.ts';
+
+/** What an emulated machine sets (vagrant/guest/run), and programs of the test bed ask for. */
+const PASSED_ON = Object.fromEntries(
+  ['SHUNT_LAB_PATIENCE', 'NODE_COMPILE_CACHE'].flatMap((name) =>
+    process.env[name] === undefined ? [] : [[name, process.env[name]]],
+  ),
+);
 
 /** Where and as whom a process runs. */
 export interface Place {
@@ -86,7 +94,7 @@ export class LabProcess implements AsyncDisposable {
       detached: true,
       // A directory that every uid may enter: HAProxy 3 insists on returning to where it was started.
       cwd: '/',
-      env: { PATH: process.env.PATH, HOME: '/', ...options.env },
+      env: { PATH: process.env.PATH, HOME: '/', ...PASSED_ON, ...options.env },
     });
     closeSync(log);
     await new Promise<void>((resolve, reject) => {
@@ -129,7 +137,7 @@ export class LabProcess implements AsyncDisposable {
   /** Ends it and waits for its end; SIGKILL after the grace. */
   async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 2_000): Promise<Ending> {
     this.signal(signal);
-    const late = setTimeout(() => this.signal('SIGKILL'), graceMs);
+    const late = setTimeout(() => this.signal('SIGKILL'), patient(graceMs));
     try {
       return await this.exited;
     } finally {

@@ -10,6 +10,8 @@ interface Metric {
 }
 
 const BACKENDS = ['ebpf', 'iptables'] as const;
+const RESOURCES = ['pods', 'namespaces'] as const;
+const CNI_COMMANDS = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'unknown'] as const;
 
 export const METRICS = {
   shunt_build_info: {
@@ -26,6 +28,7 @@ export const METRICS = {
         'asked',
         'capable',
         'limited',
+        'old-kernel',
         'no-cgroup2',
         'no-bpffs',
         'bpf-denied',
@@ -159,6 +162,39 @@ export const METRICS = {
     type: 'gauge',
     help: 'Differences that the last pass found and left',
     labels: {},
+  },
+  shunt_watch_events_total: {
+    type: 'counter',
+    help: 'Events of the watches at the API server; none with pods from files',
+    labels: { resource: RESOURCES, type: ['added', 'modified', 'deleted', 'bookmark'] },
+  },
+  shunt_watch_last_event_timestamp_seconds: {
+    type: 'gauge',
+    help: 'When the last event came, bookmarks among them, Unix time; 0 before the first',
+    labels: { resource: RESOURCES },
+  },
+  shunt_watch_lists_total: {
+    type: 'counter',
+    help: 'LISTs begun: one at the start, and one whenever a watch could not go on where it was',
+    labels: { resource: RESOURCES },
+  },
+  shunt_watch_restarts_total: {
+    type: 'counter',
+    help: 'Watches and LISTs begun anew, by what ended the one before; ended is the server in its own time',
+    labels: {
+      resource: RESOURCES,
+      reason: ['ended', 'expired', 'silent', 'refused', 'broken', 'answer'],
+    },
+  },
+  shunt_cni_requests_total: {
+    type: 'counter',
+    help: 'Calls of the CNI plugin; of calls that could not be read the command is unknown',
+    labels: { command: CNI_COMMANDS, result: ['ok', 'try-again', 'failed'] },
+  },
+  shunt_cni_duration_seconds: {
+    type: 'histogram',
+    help: 'Calls of the CNI plugin, from its request read to the answer written',
+    labels: { command: CNI_COMMANDS },
   },
   shunt_manifests_rejected: {
     type: 'gauge',

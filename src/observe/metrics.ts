@@ -2,13 +2,21 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { METRICS, type MetricName, type Sample } from './metric_list.ts';
 
-type Observed = 'shunt_reconcile_duration_seconds';
+type Observed = 'shunt_reconcile_duration_seconds' | 'shunt_cni_duration_seconds';
 
 /** Every metric as it stands; a metric without samples has its name and help alone. */
 export type Readings = { readonly [M in Exclude<MetricName, Observed>]: readonly Sample<M>[] };
 
-/** Seconds: one pod is some milliseconds, 500 on iptables are some seconds. */
-const BUCKETS = [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60];
+/** Seconds. */
+const BUCKETS: Record<Observed, number[]> = {
+  // One pod is some milliseconds, 500 on iptables are some seconds.
+  shunt_reconcile_duration_seconds: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60],
+  // Between 1 ms for a pod that is left and the 10 s that a pod is waited for.
+  shunt_cni_duration_seconds: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2, 10, 15],
+};
+
+export type CniCommand = (typeof METRICS)['shunt_cni_duration_seconds']['labels']['command'][number];
+export type CniResult = (typeof METRICS)['shunt_cni_requests_total']['labels']['result'][number];
 
 interface AnySample {
   value: number;
@@ -19,16 +27,15 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #read: () => Readings;
   readonly #writers = new Map<string, (samples: readonly AnySample[]) => void>();
-  readonly #durations: Histogram;
+  readonly #durations: Record<Observed, Histogram>;
   #running: Promise<string> | null = null;
 
   /** @param read asked once a scrape */
   constructor(read: () => Readings) {
     this.#read = read;
     const registers = [this.#registry];
-    const durations: Observed = 'shunt_reconcile_duration_seconds';
     for (const [name, { type, help, labels }] of Object.entries(METRICS)) {
-      if (name === durations) continue;
+      if (type === 'histogram') continue;
       const options = { name, help, labelNames: Object.keys(labels), registers };
       if (type === 'gauge') {
         const gauge = new Gauge(options);
@@ -45,12 +52,20 @@ export class Metrics {
         });
       }
     }
-    this.#durations = new Histogram({
-      name: durations,
-      help: METRICS[durations].help,
-      buckets: BUCKETS,
-      registers,
-    });
+    const histogram = (name: Observed): Histogram => {
+      const { help, labels } = METRICS[name];
+      return new Histogram({
+        name,
+        help,
+        labelNames: Object.keys(labels),
+        buckets: BUCKETS[name],
+        registers,
+      });
+    };
+    this.#durations = {
+      shunt_reconcile_duration_seconds: histogram('shunt_reconcile_duration_seconds'),
+      shunt_cni_duration_seconds: histogram('shunt_cni_duration_seconds'),
+    };
   }
 
   get contentType(): string {
@@ -58,7 +73,11 @@ export class Metrics {
   }
 
   reconciled(tookMs: number): void {
-    this.#durations.observe(tookMs / 1000);
+    this.#durations.shunt_reconcile_duration_seconds.observe(tookMs / 1000);
+  }
+
+  cniServed(command: CniCommand, tookMs: number): void {
+    this.#durations.shunt_cni_duration_seconds.observe({ command }, tookMs / 1000);
   }
 
   /** One scrape; those that ask meanwhile get the same. Rejects with what the reading threw. */

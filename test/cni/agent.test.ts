@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { metricsAddress, scrape } from '../fixtures/scrape.ts';
 import { APP_UID, CniBed, SIDECAR_UID } from './bed.ts';
 import { netconf, podArgs, runPlugin } from './plugin.ts';
 
@@ -20,7 +21,7 @@ describe('the CNI plugin and the agent', () => {
   it('deny from ADD on what no sidecar takes yet, let the sidecar uid pass as iptables would, and capture from then on', async () => {
     const a = bed.pod('a');
     bed.write(a);
-    await bed.start();
+    await bed.start('--metrics', '127.0.0.1:0');
     await bed.known(a);
     const app = await bed.serve(bed.place(a, APP_UID), 'app', 9090);
     assert.equal(await bed.outbound(a, APP_UID), 'outside 8080', 'the way is open before ADD');
@@ -47,6 +48,30 @@ describe('the CNI plugin and the agent', () => {
     assert.equal(report?.netns?.path, a.netns.path);
     assert.equal(report?.ip4, a.netns.ip4);
     await app.stop();
+  });
+
+  it('count the calls by command and result, and tell how long they took', async () => {
+    const before = await scrape(metricsAddress(bed.log()));
+    const [a, unknown] = [bed.pod('a'), { ...bed.pod('c'), name: 'nobody', uid: 'uid-nobody' }];
+    assert.equal((await bed.call('STATUS', a)).code, 0);
+    assert.equal((await bed.call('DEL', unknown)).code, 0);
+    const add = await bed.call('ADD', { ...a, netns: { ...a.netns, path: '/run/netns/nowhere' } });
+    assert.equal(errorOf(add.stdout).code, 4);
+    const after = await scrape(metricsAddress(bed.log()));
+    const grown = [...after].flatMap(([name, value]) => {
+      const by = value - (before.get(name) ?? 0);
+      return by > 0 && /^shunt_cni_(requests_total|duration_seconds_count)/.test(name) ? [[name, by]] : [];
+    });
+    assert.deepEqual(grown.sort(), [
+      ['shunt_cni_duration_seconds_count{command="ADD"}', 1],
+      ['shunt_cni_duration_seconds_count{command="DEL"}', 1],
+      ['shunt_cni_duration_seconds_count{command="STATUS"}', 1],
+      ['shunt_cni_requests_total{command="ADD",result="failed"}', 1],
+      ['shunt_cni_requests_total{command="DEL",result="ok"}', 1],
+      ['shunt_cni_requests_total{command="STATUS",result="ok"}', 1],
+    ]);
+    assert.equal(after.get('shunt_cni_requests_total{command="ADD",result="ok"}'), 1);
+    assert.equal(after.get('shunt_watch_lists_total{resource="pods"}'), undefined, 'pods come from files');
   });
 
   it('find with CHECK what is missing in the kernel, and nothing after the agent repaired it', async () => {

@@ -1,7 +1,7 @@
 /** `shunt cni install|status|uninstall` and an agent that keeps the plugin in the chain. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { until } from '../../src/lab/deadline.ts';
 import { type CliResult, runCli } from '../fixtures/cli.ts';
@@ -87,5 +87,17 @@ describe('the chain', () => {
     await bed.stop('SIGTERM');
     await bed.start(...options);
     await chained();
+  });
+
+  it('leaves no record behind once no agent is there to need it', async () => {
+    const folder = dirname(bed.cniSocket);
+    const records = () =>
+      readdirSync(folder).filter((name) => ['attachments', 'left', 'cni.sock'].includes(name));
+    assert.equal((await cni('uninstall')).code, 0);
+    assert.equal(records().length, 3, 'an agent goes on with them');
+    await bed.stop('SIGKILL');
+    assert.equal((await cni('uninstall')).code, 0);
+    assert.deepEqual(records(), []);
+    assert.equal(existsSync(join(folder, 'cni-uninstalled')), false);
   });
 });

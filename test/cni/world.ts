@@ -1,4 +1,5 @@
 /** One node for the random test: the real server, enrolment, records and reconciler over a data plane. */
+
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,10 +12,11 @@ import { LatestPods } from '../../src/agent/pod_finder.ts';
 import { Reconciler } from '../../src/agent/reconciler.ts';
 import { Attachments } from '../../src/cni/attachments.ts';
 import { callText } from '../../src/cni/protocol.ts';
-import { type CniServer, serveCni } from '../../src/cni/server.ts';
+import { serveCni } from '../../src/cni/server.ts';
 import type { Datapath, HeldPod } from '../../src/datapath/interface.ts';
 import { BY_ANNOTATION } from '../../src/pod/locate.ts';
 import type { PodObject, Workload } from '../../src/pod/workload.ts';
+import type { SocketServer } from '../../src/unix_socket.ts';
 
 const silent = pino({ level: 'silent' });
 
@@ -85,7 +87,7 @@ export class World implements AsyncDisposable {
   readonly kernel: Kernel;
   readonly #pods: readonly PodObject[];
   readonly #folder = mkdtempSync(join(tmpdir(), 'shunt-world-'));
-  #server: CniServer | null = null;
+  #server: SocketServer | null = null;
   #stop = new AbortController();
   #reconciler: Reconciler | null = null;
   #datapath: Datapath | null = null;

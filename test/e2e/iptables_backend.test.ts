@@ -30,6 +30,11 @@ const WAYS: readonly { way: string; run(place: Place): Promise<Outcome>; reason:
     reason: /^asked for with --backend$/,
   },
   {
+    way: 'chosen on a kernel that calls itself Linux 2.6',
+    run: (place) => runWay({ ...place, cli: ['setarch', '--uname-2.6', ...CLI] }),
+    reason: /^Linux 2\.6\.\S+ is older than 5\.7;/,
+  },
+  {
     way: 'chosen on a kernel without bpf_link',
     run: (place) => runWay({ ...place, cli: [DENY, 'link', ...CLI] }),
     reason: /^eBPF cannot be used: .*\[SHUNT_E_ATTACH\]$/,

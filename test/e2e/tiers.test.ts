@@ -3,13 +3,10 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import type { StatusReport } from '../../src/agent/api.ts';
 import { probeTier } from '../../src/datapath/ebpf/self_test.ts';
 import { TIERS, type Tier } from '../../src/datapath/tier.ts';
-import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
-import { LabProcess } from '../../src/lab/process.ts';
 import { FaultBed } from '../faults/bed.ts';
 
 /** Chains that hold outbound rules, and what attaches inbound steering. */
@@ -55,13 +52,17 @@ describe('an agent held to a tier', async () => {
     });
   }
 
-  it('goes by what the kernel does, not by what it calls itself', { skip: reached === 0 }, async () => {
+  it('has the one that the kernel carries, whatever it calls itself, when eBPF is asked for', {
+    skip: reached === 0,
+  }, async () => {
     await bed.cli('cleanup');
-    const [file, ...args] = ['setarch', '--uname-2.6', ...bed.agentArgv()];
-    await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
-    const status = await enrolled(agent);
-    assert.deepEqual([status.backend, status.tier.tier], ['ebpf', reached]);
+    const asked = await bed.startUnder(['setarch', '--uname-2.6'], '--backend', 'ebpf');
+    assert.deepEqual([asked.backend, asked.tier.tier], ['ebpf', reached]);
+    await bed.stop();
+    const adopting = await bed.startUnder(['setarch', '--uname-2.6']);
+    assert.equal(adopting.backend, 'ebpf', 'pods that eBPF has stay with it');
     assert.ok(await bed.redirected());
+    await bed.stop();
   });
 
   it('enrolls by eBPF where user space is not told the cookie of a namespace', {
@@ -70,11 +71,10 @@ describe('an agent held to a tier', async () => {
     await bed.cli('cleanup');
     const deny = join(bed.lab.programs, 'deny');
     execFileSync('clang', ['-Wall', '-Werror', '-o', deny, join(import.meta.dirname, '../iptables/deny.c')]);
-    const [file, ...args] = [deny, 'cookie', ...bed.agentArgv('--backend', 'ebpf')];
-    await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
-    const status = await enrolled(agent);
+    const status = await bed.startUnder([deny, 'cookie'], '--backend', 'ebpf');
     assert.deepEqual([status.backend, status.tier.tier], ['ebpf', reached]);
     assert.ok(await bed.redirected());
+    await bed.stop();
   });
 
   it('is refused with what the tiers are, for one that there is not', async () => {
@@ -88,16 +88,4 @@ describe('an agent held to a tier', async () => {
     assert.equal(both.code, 2);
     assert.match(both.stderr, /--max-tier 0 leaves iptables alone.*\n?.*fix: leave one of the two out/);
   });
-
-  /** Status of an agent that was started by other means than the bed's, once it has both pods. */
-  function enrolled(agent: LabProcess): Promise<StatusReport> {
-    return until(
-      async () => {
-        agent.assertRunning();
-        const answer = await bed.client.status().catch(() => undefined);
-        return answer?.pods.enrolled === 2 ? answer : undefined;
-      },
-      { what: 'the agent', timeoutMs: 60_000 },
-    );
-  }
 });

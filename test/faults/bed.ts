@@ -5,9 +5,9 @@ import type { PodReport, StatusReport } from '../../src/agent/api.ts';
 import { AgentClient } from '../../src/agent/client.ts';
 import { ShuntError } from '../../src/errors.ts';
 import { type Argv, attempt, type CommandResult } from '../../src/lab/command.ts';
-import { until } from '../../src/lab/deadline.ts';
+import { patient, until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
-import { Lab } from '../../src/lab/lab.ts';
+import { Lab, type PodOptions } from '../../src/lab/lab.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import type { SidecarKind } from '../../src/lab/sidecar.ts';
 
@@ -16,6 +16,8 @@ const CLI = [
   '--conditions=source',
   join(import.meta.dirname, '../../src/cli/main.ts'),
 ] as const;
+
+const USUAL: readonly PodOptions[] = ['a', 'b'].map((name) => ({ name, capture: 'shunt' }));
 
 export interface LogLine {
   event?: string;
@@ -38,20 +40,23 @@ export class FaultBed implements AsyncDisposable {
     this.#program = program;
     this.bpffs = bpffs;
     this.socket = join(lab.folder, 'agent.sock');
-    this.client = new AgentClient(this.socket);
+    this.client = new AgentClient(this.socket, { timeoutMs: patient(10_000) });
   }
 
-  /** @param options.program command line of the CLI: another build of it than this one */
+  /**
+   * @param options.program command line of the CLI: another build of it than this one
+   * @param options.pods others than the usual two, which run no applications then
+   */
   static async open(
     name: string,
-    { program = CLI, sidecar = 'haproxy' }: { program?: Argv; sidecar?: SidecarKind } = {},
+    options: { program?: Argv; sidecar?: SidecarKind; pods?: readonly PodOptions[] } = {},
   ): Promise<FaultBed> {
+    const { program = CLI, sidecar = 'haproxy', pods = USUAL } = options;
     const prefix = `shunt-${name}${process.pid}`;
-    const pods = ['a', 'b'].map((pod) => ({ name: pod, capture: 'shunt' as const }));
     const bpffs = join('/sys/fs/bpf', prefix);
     mkdirSync(bpffs);
     try {
-      return new FaultBed(await Lab.open({ prefix, sidecar, pods }), bpffs, program);
+      return new FaultBed(await Lab.open({ prefix, sidecar, pods, apps: pods === USUAL }), bpffs, program);
     } catch (error) {
       rmSync(bpffs, { recursive: true });
       throw error;
@@ -72,14 +77,34 @@ export class FaultBed implements AsyncDisposable {
 
   /** Runs an agent that is to refuse; one that does not is ended, and its exit code is 124. */
   refused(argv: readonly string[]): Promise<CommandResult> {
-    return attempt(['timeout', '30', ...argv]);
+    return attempt(['timeout', String(patient(30)), ...argv]);
   }
 
   /** Starts the bed's agent, without waiting. */
-  async launch(...more: string[]): Promise<LabProcess> {
-    const [file, ...args] = this.agentArgv(...more);
-    this.#agent = await LabProcess.start('agent', [file, ...args], { logFile: this.logFile });
+  launch(...more: string[]): Promise<LabProcess> {
+    return this.#launch(this.agentArgv(...more));
+  }
+
+  async #launch(argv: Argv): Promise<LabProcess> {
+    this.#agent = await LabProcess.start('agent', argv, { logFile: this.logFile });
     return this.#agent;
+  }
+
+  /**
+   * Starts the bed's agent by a program that runs it on a lesser machine, and waits until it has both pods.
+   *
+   * @param program and its first arguments
+   */
+  async startUnder(program: Argv, ...more: string[]): Promise<StatusReport> {
+    const agent = await this.#launch([...program, ...this.agentArgv(...more)]);
+    return until(
+      async () => {
+        agent.assertRunning();
+        const status = await this.client.status().catch(unlessDown);
+        return status?.pods.enrolled === 2 ? status : undefined;
+      },
+      { what: 'the agent', timeoutMs: 60_000 },
+    );
   }
 
   /** Starts the bed's agent and waits until its API answers. */

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { until } from '../../src/lab/deadline.ts';
+import { patient, until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { ADOPTED, FaultBed } from './bed.ts';
 
 /** Kills spread over the time from the start of the process to some time after it is ready. */
 const KILLS = 12;
-const WINDOW_MS = 900;
+const WINDOW_MS = patient(900);
 
 describe('agents that are killed', () => {
   let bed: FaultBed;

@@ -7,10 +7,8 @@ import { codec, PerCpuMap, possibleCpuCount } from 'libbpf-ts';
 import { Counter, CountersCodec } from '../../src/datapath/ebpf/gen/objects.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
+import { type Scrape, scrape as scrapeOf } from '../fixtures/scrape.ts';
 import { FaultBed } from './bed.ts';
-
-/** Samples by `name{label="value",…}`. */
-type Scrape = Map<string, number>;
 
 const CONNECTIONS = 7;
 /** As many as a large node has. */
@@ -31,18 +29,11 @@ describe('the metrics of an agent', () => {
 
   const address = (): string => {
     const line = bed.log().findLast(({ event }) => event === 'metrics-listening');
-    return `http://${String(line?.address)}`;
+    return String(line?.address);
   };
   const start = () => bed.start('--metrics', '127.0.0.1:0');
-  async function scrape(): Promise<Scrape> {
-    const response = await fetch(`${address()}/metrics`);
-    assert.equal(response.status, 200);
-    const lines = (await response.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    return new Map(
-      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.split(' ').at(-1))]),
-    );
-  }
-  const probe = async (path: string): Promise<number> => (await fetch(`${address()}${path}`)).status;
+  const scrape = () => scrapeOf(address());
+  const probe = async (path: string): Promise<number> => (await fetch(`http://${address()}${path}`)).status;
 
   it('count the connections that its pods had before they were enrolled, and would have captured', async () => {
     const [a, b] = [bed.lab.pod('a'), bed.lab.pod('b')];
@@ -175,7 +166,7 @@ describe('the metrics of an agent', () => {
 
   it('are not answered by an agent whose event loop stands still, and are again when it goes on', async () => {
     const { pid } = await bed.client.status();
-    const url = `${address()}/livez`;
+    const url = `http://${address()}/livez`;
     process.kill(pid, 'SIGSTOP');
     try {
       await assert.rejects(fetch(url, { signal: AbortSignal.timeout(300) }), { name: 'TimeoutError' });

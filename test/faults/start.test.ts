@@ -12,7 +12,7 @@ import { DEFAULT_SIZES, Objects } from '../../src/datapath/ebpf/objects.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { ShuntError } from '../../src/errors.ts';
 import type { CommandResult } from '../../src/lab/command.ts';
-import { until } from '../../src/lab/deadline.ts';
+import { patient, until } from '../../src/lab/deadline.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import { resolveCgroup } from '../../src/pod/cgroup.ts';
 import { inUserNamespace } from '../fixtures/user_namespace.ts';
@@ -82,7 +82,7 @@ describe('an agent that cannot start', () => {
     ],
     [
       'does not put rules beside what eBPF holds, where the kernel denies it eBPF',
-      () => inUserNamespace(['timeout', '30', ...bed.agentArgv()]),
+      () => inUserNamespace(['timeout', String(patient(30)), ...bed.agentArgv()]),
       'SHUNT_E_BPF_DENIED',
     ],
   ];

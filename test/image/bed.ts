@@ -9,15 +9,26 @@ import { until } from '../../src/lab/deadline.ts';
 import { imageArchive, type UnpackedImage, unpack } from './archive.ts';
 import { Container, type ContainerSpec, type PodSpec, podSpec } from './container.ts';
 
-export interface AgentPlace {
-  /** Manifests of the pods; seen by the agent at the same path. */
-  manifests: string;
+export type AgentPlace = {
   /** Cgroup above the pods. */
   cgroup: string;
-}
+} & (
+  | {
+      /** Manifests of the pods, in place of an API server; seen by the agent at the same path. */
+      manifests: string;
+    }
+  | {
+      /** Folder with token and CA of the agent's service account. */
+      account: string;
+      /** Of the API server, on loopback. */
+      port: number;
+    }
+);
 
-/** Options of the manifest that say where pods come from. Here it is a folder: the API server has its own suite. */
+/** Options of the manifest that say where pods come from, for a place where that is a folder. */
 const SOURCE_OPTIONS = ['--kubeconfig', '--node-name'];
+/** Where the kubelet mounts it. */
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 export class ImageBed implements Disposable {
   readonly image: UnpackedImage;
@@ -66,15 +77,17 @@ export class ImageBed implements Disposable {
     return join(this.folder, 'net.d');
   }
 
-  /** Arguments of the manifest, for pods of a folder. */
+  /** Arguments of the manifest, for pins and a cgroup of our own; from a folder of pods, if that is the place. */
   arguments(container: ContainerSpec, place: AgentPlace, more: readonly string[] = []): string[] {
+    const own = ['--cgroup', place.cgroup, '--bpffs', this.bpffs, ...more];
+    if (!('manifests' in place)) return [...container.args, ...own];
     const [command = '', ...words] = container.args;
     const kept = [command];
     for (let i = 0; i < words.length; i += 2) {
       const [option = '', value = ''] = words.slice(i, i + 2);
       if (!SOURCE_OPTIONS.includes(option) && this.#options.has(option)) kept.push(option, value);
     }
-    return [...kept, '--pods', place.manifests, '--cgroup', place.cgroup, '--bpffs', this.bpffs, ...more];
+    return [...kept, '--pods', place.manifests, ...own];
   }
 
   async startAgent(
@@ -90,7 +103,12 @@ export class ImageBed implements Disposable {
       container,
       args: this.arguments(container, place, options.more),
       without: options.without ?? [],
-      extraMounts: [place.manifests],
+      ...('manifests' in place
+        ? { extraMounts: [{ source: place.manifests, destination: place.manifests }] }
+        : {
+            extraMounts: [{ source: place.account, destination: SERVICE_ACCOUNT }],
+            extraEnv: ['KUBERNETES_SERVICE_HOST=127.0.0.1', `KUBERNETES_SERVICE_PORT=${place.port}`],
+          }),
     });
   }
 

@@ -90,8 +90,13 @@ export interface ContainerOptions {
   /** Taken from the manifest's capabilities. */
   without?: readonly string[];
   /** Host directories mounted read-only beside the manifest's. */
-  extraMounts?: readonly string[];
+  extraMounts?: readonly { source: string; destination: string }[];
+  /** `NAME=VALUE` beside the manifest's. */
+  extraEnv?: readonly string[];
 }
+
+/** Name of the node, where the manifest asks for it. */
+export const NODE_NAME = 'node';
 
 interface Mount {
   destination: string;
@@ -178,19 +183,20 @@ function writeBundle(options: ContainerOptions): string {
 
 /** github.com/opencontainers/runtime-spec, config.md. */
 function config(options: ContainerOptions): object {
-  const { image, container, without = [], args = container.args } = options;
+  const { image, container, without = [], args = container.args, extraEnv = [] } = options;
   const { securityContext } = container;
   const kept = securityContext.capabilities.add
     .filter((name) => !without.includes(name))
     .map((name) => `CAP_${name}`);
   const memory = container.resources?.limits.memory;
+  const variables = container.env.map(({ name, value = NODE_NAME }) => [name, value] as const);
   return {
     ociVersion: '1.0.2',
     process: {
       terminal: false,
       user: { uid: securityContext.runAsUser, gid: 0 },
-      args: options.argv ?? [...image.entrypoint, ...args],
-      env: [...image.env, ...container.env.map(({ name, value = 'node' }) => `${name}=${value}`)],
+      args: options.argv ?? [...image.entrypoint, ...args.map((word) => expanded(word, variables))],
+      env: [...image.env, ...variables.map(([name, value]) => `${name}=${value}`), ...extraEnv],
       cwd: '/',
       capabilities: { bounding: kept, effective: kept, permitted: kept },
       noNewPrivileges: !securityContext.allowPrivilegeEscalation,
@@ -205,6 +211,11 @@ function config(options: ContainerOptions): object {
       rootfsPropagation: 'rslave',
     },
   };
+}
+
+/** `$(NAME)`, as the kubelet replaces it. */
+function expanded(word: string, variables: readonly (readonly [string, string])[]): string {
+  return variables.reduce((text, [name, value]) => text.replaceAll(`$(${name})`, value), word);
 }
 
 /** What every runtime of Kubernetes mounts. */
@@ -236,8 +247,8 @@ function podMounts({ pod, container, folder, extraMounts = [] }: ContainerOption
     const options = ['rbind', propagation, readOnly ? 'ro' : 'rw'];
     return { destination: mountPath, type: 'bind', source, options };
   });
-  const extra = extraMounts.map((source) => ({
-    destination: source,
+  const extra = extraMounts.map(({ source, destination }) => ({
+    destination,
     type: 'bind',
     source,
     options: ['rbind', 'rslave', 'ro'],

@@ -4,14 +4,15 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { run } from '../../src/lab/command.ts';
+import { patient } from '../../src/lab/deadline.ts';
 import type { Host } from '../../src/lab/host.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { listening } from '../../src/lab/listening.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 
 const PORT = 7100;
-/** Longer than the program itself waits for a byte (HANG_MS), and than its longest scenario. */
-const DEADLINE_MS = 90_000;
+/** Longer than the program itself waits for a byte (hang_ms), and than its longest scenario. */
+const DEADLINE_MS = patient(90_000);
 
 export interface Part {
   scenario: string;

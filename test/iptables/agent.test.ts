@@ -3,12 +3,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import type { StatusReport } from '../../src/agent/api.ts';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
-import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
-import { LabProcess } from '../../src/lab/process.ts';
 import { netnsInode } from '../../src/pod/netns.ts';
 import { FaultBed } from '../faults/bed.ts';
 
@@ -21,18 +18,6 @@ describe('an agent with the iptables backend', () => {
     execFileSync('clang', ['-Wall', '-Werror', '-o', deny, join(import.meta.dirname, 'deny.c')]);
   });
   after(() => bed?.[Symbol.asyncDispose]());
-
-  /** Status of an agent that was started by other means than the bed's, once it has both pods. */
-  function enrolled(agent: LabProcess): Promise<StatusReport> {
-    return until(
-      async () => {
-        agent.assertRunning();
-        const answer = await bed.client.status().catch(() => undefined);
-        return answer?.pods.enrolled === 2 ? answer : undefined;
-      },
-      { what: 'the agent', timeoutMs: 60_000 },
-    );
-  }
 
   it('sends connections through both sidecars, and says why it has this backend', async () => {
     const status = await bed.start('--backend', 'iptables');
@@ -105,33 +90,30 @@ describe('an agent with the iptables backend', () => {
   });
 
   it('is chosen on a kernel without bpf_link, and leaves no pin', async () => {
-    const [file, ...args] = [deny, 'link', ...bed.agentArgv()];
-    await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
-    const status = await enrolled(agent);
+    const status = await bed.startUnder([deny, 'link']);
     assert.equal(status.backend, 'iptables');
     assert.match(status.backendReason, /^eBPF cannot be used: .*\[SHUNT_E_ATTACH\]$/);
     const pins = new Pins(bed.bpffs);
     assert.deepEqual([...pins.mapNames(), ...pins.linkNames()], []);
     assert.ok(await bed.redirected());
+    await bed.stop();
   });
 
   it('is chosen where the kernel denies eBPF', async () => {
-    const [file, ...args] = [deny, 'bpf', ...bed.agentArgv('--compile')];
-    await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
-    const status = await enrolled(agent);
+    const status = await bed.startUnder([deny, 'bpf'], '--compile');
     assert.equal(status.backend, 'iptables');
     assert.match(status.backendReason, /^eBPF cannot be used: .*\[SHUNT_E_BPF_DENIED\]$/);
     assert.ok(await bed.redirected());
+    await bed.stop();
   });
 
   it('enrolls pods on a kernel that has no cookies of network namespaces', async () => {
-    const [file, ...args] = [deny, 'cookie', ...bed.agentArgv('--backend', 'iptables')];
-    await using agent = await LabProcess.start('agent', [file, ...args], { logFile: bed.logFile });
-    await enrolled(agent);
+    await bed.startUnder([deny, 'cookie'], '--backend', 'iptables');
     for (const { netns } of await bed.client.pods()) {
       assert.equal(netns?.cookie, String(netnsInode(netns?.path ?? '')), 'the inode stands for the cookie');
     }
     assert.ok(await bed.redirected());
+    await bed.stop();
   });
 
   it('is cleaned up by `shunt cleanup`, which proves it', async () => {

@@ -1,6 +1,6 @@
 /** The agent as on a node of a cluster: a strict API server, pods shaped as a kubelet leaves them, the real data plane. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -11,6 +11,7 @@ import { attempt } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import { netnsInode } from '../../src/pod/netns.ts';
+import { metricsAddress, scrape } from '../fixtures/scrape.ts';
 import { ApiServer } from './api_server.ts';
 import { KubeNode, meshPod } from './node.ts';
 
@@ -46,6 +47,8 @@ describe('an agent on a node of a cluster', () => {
       ...pins,
       '--reconcile-interval',
       String(reconcileSeconds),
+      '--metrics',
+      '127.0.0.1:0',
     ] as const;
     agent = await LabProcess.start('agent', [...argv], { logFile: join(folder, 'agent.log') });
     await until(
@@ -128,6 +131,65 @@ describe('an agent on a node of a cluster', () => {
     await kube.start(uid(5), '10.9.0.15');
     await settled('the enrolment', (seen) => stateOf(seen, uid(5)) === 'enrolled');
     assert.deepEqual([server.count('LIST'), server.count('WATCH')], [1, 1]);
+  });
+
+  it('counts what the watch brings, and when it last did', async () => {
+    const metrics = () => scrape(metricsAddress(readFileSync(join(folder, 'agent.log'), 'utf8')));
+    const before = await metrics();
+    const events = (type: string) => `shunt_watch_events_total{resource="pods",type="${type}"}`;
+    const last = 'shunt_watch_last_event_timestamp_seconds{resource="pods"}';
+    server.put(PODS, meshPod(uid(9), { node, phase: 'Pending', spec: { hostNetwork: true } }));
+    server.put(PODS, meshPod(uid(9), { node, phase: 'Running', spec: { hostNetwork: true } }));
+    server.remove(uid(9));
+    server.bookmark();
+    const after = await until(
+      async () => {
+        const now = await metrics();
+        return now.get(events('bookmark')) === (before.get(events('bookmark')) ?? 0) + 1 ? now : undefined;
+      },
+      { what: 'the bookmark', everyMs: 20 },
+    );
+    for (const type of ['added', 'modified', 'deleted'])
+      assert.equal(after.get(events(type)), (before.get(events(type)) ?? 0) + 1, type);
+    assert.ok((after.get(last) ?? 0) > (before.get(last) ?? 0));
+    assert.equal(after.get('shunt_watch_lists_total{resource="pods"}'), 1);
+    server.endWatches();
+    await until(
+      async () => {
+        const ended = 'shunt_watch_restarts_total{resource="pods",reason="ended"}';
+        return (await metrics()).get(ended) === 1 ? true : undefined;
+      },
+      { what: 'the watch to go on', everyMs: 20 },
+    );
+    assert.equal((await metrics()).get('shunt_watch_lists_total{resource="namespaces"}'), undefined);
+  });
+
+  it('tells of an annotation that is not taken, by an Event and a line of the log that name pod, annotation and value', async () => {
+    const posted = () =>
+      server.requests.flatMap(({ kind, body }) => (kind === 'POST' ? [JSON.stringify(body)] : []));
+    const lines = () => readFileSync(join(folder, 'agent.log'), 'utf8').split('\n');
+    const annotated = (n: number, annotation: string, value: string) =>
+      server.put(
+        PODS,
+        meshPod(uid(n), { node, phase: 'Pending', metadata: { annotations: { [annotation]: value } } }),
+      );
+    annotated(21, 'shunt.dev/acceleration', 'fast');
+    annotated(22, 'traffic.sidecar.istio.io/excludeOutboundPorts', '80,many');
+    await server.until('both events', () => server.count('POST') === 2);
+    const [taken, rejected] = posted();
+    assert.match(taken ?? '', /"reason":"ShuntAnnotation","message":"shunt\.dev\/acceleration=\\"fast\\": /);
+    assert.match(rejected ?? '', /"reason":"ShuntRejected".*excludeOutboundPorts=\\"80,many\\"/);
+    const logged = (n: number, what: RegExp) =>
+      lines().filter((line) => line.includes(`shop/web-${uid(n).slice(-4)}`) && what.test(line)).length;
+    assert.equal(
+      logged(21, /"event":"annotation".*"annotation":"shunt\.dev\/acceleration","value":"fast"/),
+      1,
+    );
+    assert.equal(logged(22, /"event":"pod-failed".*excludeOutboundPorts=.*80,many/), 1);
+    await client.reconcile();
+    assert.equal(server.count('POST'), 2, 'told once');
+    for (const n of [21, 22]) server.remove(uid(n));
+    await settled('their end', (pods) => stateOf(pods, uid(22)) === undefined);
   });
 
   it('keeps a pod that was deleted by force until nothing of it runs', async () => {

@@ -61,6 +61,16 @@ const enrolledLine = v.pipe(
   v.object({ time: v.string(), pod: v.string(), tookMs: v.number() }),
 );
 
+const eventList = v.object({
+  items: v.array(
+    v.looseObject({
+      reason: v.string(),
+      message: v.string(),
+      involvedObject: v.looseObject({ uid: v.string() }),
+    }),
+  ),
+});
+
 /** The first event of a watch, or why it could not be opened. */
 async function firstEvent(watch: Promise<AsyncGenerator<unknown, void, void>>): Promise<unknown> {
   try {
@@ -72,7 +82,7 @@ async function firstEvent(watch: Promise<AsyncGenerator<unknown, void, void>>): 
 }
 
 /** As a kube-apiserver takes it: without the fields that only it sets. */
-function newPod(name: string, node?: string): object {
+function newPod(name: string, node?: string, more: Record<string, string> = {}): object {
   const { nodeName: _, ...spec } = meshPod('', { node: '', name }).spec;
   const bare = v
     .parse(v.array(v.looseObject({})), spec.containers)
@@ -83,7 +93,7 @@ function newPod(name: string, node?: string): object {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: podMetadata(name),
+    metadata: podMetadata(name, more),
     spec: {
       ...spec,
       ...(node === undefined ? {} : { nodeName: node }),
@@ -94,9 +104,14 @@ function newPod(name: string, node?: string): object {
   };
 }
 
-function podMetadata(name: string): object {
+function podMetadata(name: string, more: Record<string, string>): object {
   const { annotations, labels } = meshPod('', { node: '', name }).metadata;
-  return { name, namespace: 'shop', annotations, labels };
+  return {
+    name,
+    namespace: 'shop',
+    annotations: { ...v.parse(v.record(v.string(), v.string()), annotations), ...more },
+    labels,
+  };
 }
 
 describe('a real API server', { timeout: 1_200_000 }, () => {
@@ -303,6 +318,16 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
         timeoutMs: 60_000,
         everyMs: 50,
       });
+    /** The Events of the namespace, once there are so many. */
+    const told = (count: number) =>
+      until(
+        async () => {
+          const path = '/api/v1/namespaces/shop/events';
+          const { items } = v.parse(eventList, await cluster.admin.get(path, { limit: 50 }, stop.signal));
+          return items.length === count ? items : undefined;
+        },
+        { what: `${count} Events`, timeoutMs: 30_000, everyMs: 100 },
+      );
     const stateOf = (pods: PodReport[]) => pods.find((each) => each.uid === pod.uid);
 
     it(`enforces ${ENFORCED_PODS} pods as they are bound to its node`, async () => {
@@ -389,27 +414,31 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
           },
         ],
       });
-      const list = v.object({
-        items: v.array(
-          v.looseObject({ reason: v.string(), involvedObject: v.looseObject({ uid: v.string() }) }),
-        ),
-      });
-      const events = await until(
-        async () => {
-          const answer = await cluster.admin.get(
-            '/api/v1/namespaces/shop/events',
-            { limit: 50 },
-            stop.signal,
-          );
-          const { items } = v.parse(list, answer);
-          return items.length > 0 ? items : undefined;
-        },
-        { what: 'the Event', timeoutMs: 30_000, everyMs: 100 },
-      );
+      const events = await told(1);
       assert.deepEqual(
         events.map(({ reason, involvedObject }) => [reason, involvedObject.uid]),
         [['ShuntEnrolledLate', pod.uid]],
       );
+    });
+
+    it('tells by an Event of an annotation that is not taken, whatever stands in it', async () => {
+      const values = ['fast', 'é'.repeat(3000), '<b>"\n$HOME\u0000'];
+      const pods = new Map<string, string>();
+      for (const [n, value] of values.entries()) {
+        const annotated = newPod(`annotated-${n}`, 'node-real', { 'shunt.dev/acceleration': value });
+        pods.set((await cluster.create(SHOP, annotated)).uid, value);
+      }
+      const events = (await told(1 + values.length)).filter(({ reason }) => reason === 'ShuntAnnotation');
+      assert.deepEqual(
+        events.map(({ involvedObject }) => involvedObject.uid).sort(),
+        [...pods.keys()].sort(),
+      );
+      for (const { message, involvedObject } of events) {
+        const begin = JSON.stringify((pods.get(involvedObject.uid) ?? '').slice(0, 20)).slice(0, -1);
+        assert.ok(message.startsWith(`shunt.dev/acceleration=${begin}`), message);
+      }
+      for (const n of values.keys())
+        await cluster.admin.delete(`${SHOP}/annotated-${n}`, { gracePeriodSeconds: 0 }, stop.signal);
     });
 
     it('keeps the pod while the API server is down, and follows it again when it is back', async () => {

@@ -14,7 +14,7 @@ const RESULTS = join(import.meta.dirname, 'results.json');
 const USAGE = `usage: npm run test:matrix -- [--kernels ${ALL.join(',')}] [--suites ${SUITES.map(({ name }) => name).join(',')}]
                                   [--output FILE] [--verbose]
   --output   default docs/kernels.md; what earlier runs gave (test/vm/results.json) stands in it, too
-  --verbose  what the suites print, too; without it, that of the failed ones
+  --verbose  what the suites print, as they do; without it, that of the failed ones at the end
 `;
 
 async function main(): Promise<number> {
@@ -39,17 +39,20 @@ async function main(): Promise<number> {
 
   const tell = (line: string): void => void process.stderr.write(`matrix: ${line}\n`);
   const rows: Row[] = [];
-  let results = readResults(RESULTS);
-  for (const kernel of kernels) {
-    const row = await runRow(kernel, suites, stop.signal, tell);
-    for (const { suite, outcome, output } of row.cells)
-      if (values.verbose || outcome === 'failed') process.stdout.write(`--- ${kernel} ${suite}\n${output}\n`);
-    rows.push(row);
-    // After each: what was found stands when a later one is stopped.
-    results = merged(results, row, new Date());
+  // After each suite: what was found stands when a later one is stopped.
+  const keep = (row: Row): void => {
+    const results = merged(readResults(RESULTS), row, new Date());
     writeResults(RESULTS, results);
     const order = ALL.flatMap((name) => results.filter((each) => each.kernel === name));
     writeFileSync(values.output, markdown(order, SUITES));
+  };
+  const echo = (text: string): void => void (values.verbose && process.stdout.write(text));
+  for (const kernel of kernels) {
+    const row = await runRow(kernel, suites, { signal: stop.signal, tell, keep, echo });
+    for (const { suite, outcome, output } of row.cells)
+      if (!values.verbose && outcome === 'failed')
+        process.stdout.write(`--- ${kernel} ${suite}\n${output}\n`);
+    rows.push(row);
   }
   const cells = rows.flatMap((row) => row.cells);
   const count = (outcome: string): number => cells.filter((cell) => cell.outcome === outcome).length;

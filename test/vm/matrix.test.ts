@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tierState } from '../../src/datapath/tier.ts';
-import { type Cell, markdown, type Row } from './matrix.ts';
+import { type Cell, markdown, type Row, summaryOf } from './matrix.ts';
 import { merged } from './results.ts';
 import { SUITES } from './suites.ts';
 
@@ -49,4 +49,13 @@ test('the page says what was not run, and when the rest was', () => {
   assert.deepEqual(cells.slice(1, 6), ['6.1', '1', '3', 'passed: a \\| b', 'not run']);
   const faults = SUITES.findIndex(({ name }) => name === 'faults');
   assert.equal(cells[4 + faults], 'not applicable: old');
+});
+
+test('a passed suite says what all of it came to, not what its last part did', () => {
+  const output = [
+    'istio    ebpf      164 same, 175 different by choice, 0 failed',
+    'linkerd  ebpf      167 same, 152 different by choice, 0 failed',
+  ].join('\n');
+  assert.equal(summaryOf(output, 'passed'), '331 same, 327 different by choice, 0 failed');
+  assert.equal(summaryOf('ℹ tests 8\nℹ pass 8\nℹ fail 0\nℹ skipped 0\n', 'passed'), 'pass 8, fail 0');
 });

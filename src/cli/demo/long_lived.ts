@@ -13,8 +13,8 @@ const REQUEST_BYTES = 1024;
 const PAYLOAD_BYTES = 2 * REQUESTS * REQUEST_BYTES;
 /** Part of the payload that may still cross eth0 when the two sidecars are joined in the socket layer. */
 const ACCELERATED_SHARE = 0.1;
-/** The agent looks at connections a few times a second, and waits until they have proved to be request and response. */
-const PROMOTION_MS = 8_000;
+/** The agent looks at connections a few times a second, and waits until they have proved to be request and response: half a second, or more where the machine has other work. */
+const PROMOTION_MS = 30_000;
 
 /** One connection with many requests: what of it crosses the interfaces. */
 export async function* longLived(bed: Bed): AsyncGenerator<Row> {

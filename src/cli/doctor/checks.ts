@@ -1,3 +1,4 @@
+import { oldKernel } from '../../datapath/tier.ts';
 import type { Capability } from './capabilities.ts';
 import { type Facts, isUnknown } from './facts.ts';
 import { type Finding, fail, type Judgement, ok, warn } from './finding.ts';
@@ -39,8 +40,16 @@ const CAPABILITY_USES: readonly {
 
 /** Every prerequisite, in the order in which to repair them. */
 export const CHECKS: readonly Check[] = [
-  // Said, not judged: what a kernel can is seen below, by trying.
-  { check: 'kernel', judge: ({ kernel }) => ok(kernel) },
+  {
+    check: 'kernel',
+    // What it can is seen below, by trying.
+    judge({ kernel }) {
+      const old = oldKernel(kernel);
+      return old === null
+        ? ok(kernel)
+        : warn(old, 'boot a newer kernel, or run the agent with --backend ebpf');
+    },
+  },
   {
     check: 'tier',
     judge({ tier }) {

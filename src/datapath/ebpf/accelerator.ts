@@ -7,18 +7,10 @@ import { type CanaryVerdict, runCanary } from './canary.ts';
 import { type Settings, SettingsFlags } from './gen/objects.ts';
 import type { Objects } from './objects.ts';
 import { type Acceleration, KERNEL_BTF, startAcceleration } from './self_test.ts';
+import { WalkPace } from './walk_pace.ts';
 
-/** From walk to walk while a connection is young, or about to enter or to leave. */
-const PERIOD_MS = 250;
-/** While none is. */
-const IDLE_PERIOD_MS = 1000;
-/** So many times what a walk took lies between two: a twentieth of one CPU at most. */
-const SHARE = 20;
-/** While nobody is accelerated nor about to be: a two-hundredth. */
-const IDLE_SHARE = 200;
-/** What the iterator writes for a socket (bpf/accelerate.bpf.c). */
-const MARK_SOON = '.';
-
+/** Until the next try after a walk that failed. */
+const RETRY_MS = 250;
 /**
  * Redirected bytes that may wait unread at one end. Past it the sender goes over to TCP, which some readers take badly
  * (docs/acceleration.md), so it is as much as a stalled reader may cost beside TCP's own buffers.
@@ -105,23 +97,19 @@ export class Accelerator implements Disposable {
    */
   async run(signal: AbortSignal, onError: (error: Error) => void): Promise<void> {
     const told = new Set<string>();
+    const pace = new WalkPace();
     while (!signal.aborted && this.#running !== null) {
       try {
         const start = performance.now();
         const marks = this.#enabled() ? await this.promote() : '';
-        const tookMs = performance.now() - start;
-        const periodMs = Math.max(
-          marks.includes(MARK_SOON) ? PERIOD_MS : IDLE_PERIOD_MS,
-          (marks === '' ? IDLE_SHARE : SHARE) * tookMs,
-        );
-        await delay(periodMs, undefined, { signal });
+        await delay(pace.after(marks, performance.now() - start), undefined, { signal });
       } catch (error) {
         if (signal.aborted) return;
         const failure = error instanceof Error ? error : new Error(String(error));
         if (!told.has(failure.message)) onError(failure);
         told.add(failure.message);
         if (!(error instanceof BpfError)) throw error;
-        await delay(PERIOD_MS, undefined, { signal }).catch(() => {});
+        await delay(RETRY_MS, undefined, { signal }).catch(() => {});
       }
     }
   }

@@ -2,18 +2,13 @@
 import { type PerCpuMap, RingBuffer } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { hasCookies } from '../../pod/netns.ts';
-import {
-  addPassthrough,
-  PASSTHROUGH_6,
-  removePassthrough,
-  wantsPassthrough,
-} from '../../pod/passthrough_address.ts';
+import { PASSTHROUGH_6, wantsPassthrough } from '../../pod/passthrough_address.ts';
 import type { Workload } from '../../pod/workload.ts';
-import { formatAddress } from '../../policy/address.ts';
 import { VERSION } from '../../version.ts';
 import type { AccelerationState, Datapath, DatapathEvent, HeldLink, HeldPod, MapFill } from '../interface.ts';
 import { HIGHEST, limitedBy, type Tier, type TierState, tierState } from '../tier.ts';
 import { Accelerator } from './accelerator.ts';
+import { AddressTable } from './address_table.ts';
 import { Attachments, refuseRoot, type Target } from './attachments.ts';
 import { CookieFinder } from './cookie_finder.ts';
 import { RETIRED, readCounters, readTotals, retireCounters } from './counters.ts';
@@ -24,6 +19,7 @@ import { type Counters, type Event, EventCodec } from './gen/objects.ts';
 import { Inbound } from './inbound.ts';
 import { InboundWays } from './inbound_ways.ts';
 import { ListenerSlots } from './listener_slots.ts';
+import { mapFills } from './map_fills.ts';
 import {
   checkLayout,
   DEFAULT_SIZES,
@@ -33,9 +29,9 @@ import {
   type Sizes,
   unpin,
 } from './objects.ts';
-import { takePassthroughFrom } from './passthrough.ts';
+import { settlePassthrough, takePassthroughFrom } from './passthrough.ts';
 import type { Pins } from './pins.ts';
-import { addr, podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
+import { podAcceleration, podAddresses, podValue, samePod } from './pod_value.ts';
 import { PolicyStore } from './policy_store.ts';
 import { inboundFault } from './self_test.ts';
 
@@ -53,9 +49,6 @@ export interface EbpfOptions {
   rulesDirectory?: string | null;
 }
 
-/** Key of a pod's own address, or of the node-wide table of pod addresses. */
-const NODE_NETNS = 0n;
-
 export class EbpfDatapath implements Datapath {
   readonly backend = 'ebpf';
   readonly adopted: { links: number; pods: number };
@@ -64,6 +57,7 @@ export class EbpfDatapath implements Datapath {
   readonly #attachments: Attachments;
   readonly #inbound: InboundWays;
   readonly #policies: PolicyStore;
+  readonly #addresses: AddressTable;
   readonly #listeners: ListenerSlots;
   readonly #accelerator: Accelerator;
   readonly #cookies: CookieFinder | null;
@@ -90,6 +84,7 @@ export class EbpfDatapath implements Datapath {
       cidrs: objects.connect.maps.shunt_cidrs,
       ids: objects.connect.maps.shunt_ids,
     });
+    this.#addresses = new AddressTable(objects.connect.maps.shunt_addrs);
     this.#listeners = new ListenerSlots({
       listeners: objects.sockops.maps.shunt_listeners,
       roles: objects.sockops.maps.shunt_roles,
@@ -164,9 +159,9 @@ export class EbpfDatapath implements Datapath {
     try {
       const policy = this.#policies.ensure(workload.policy);
       const value = podValue(workload, policy);
-      this.#ensureCounters(cookie);
-      this.#settlePassthrough(workload);
-      this.#writeAddresses(workload);
+      if (!maps.shunt_counters.has(cookie)) maps.shunt_counters.setZero(cookie);
+      settlePassthrough(workload);
+      this.#addresses.write(workload);
       this.#listeners.capture(workload);
       await this.#inbound.attach(workload);
       // The switch: from here on the pod's connections are decided.
@@ -197,9 +192,7 @@ export class EbpfDatapath implements Datapath {
       found.push('its entry in the pods map differs');
     }
     found.push(...(await this.#inbound.drift(workload)));
-    if (this.#addressKeys(workload).some((key) => !this.#objects.connect.maps.shunt_addrs.has(key))) {
-      found.push('an address is missing');
-    }
+    if (this.#addresses.lacks(workload)) found.push('an address is missing');
     if (wantsPassthrough(workload) && !workload.netns.addresses.includes(PASSTHROUGH_6)) {
       found.push(`${PASSTHROUGH_6} is not on its lo`);
     }
@@ -259,27 +252,7 @@ export class EbpfDatapath implements Datapath {
   }
 
   maps(): MapFill[] {
-    const { connect, sockops } = this.#objects;
-    const counted = [
-      connect.maps.shunt_pods,
-      connect.maps.shunt_addrs,
-      connect.maps.shunt_policies,
-      connect.maps.shunt_ports,
-      connect.maps.shunt_cidrs,
-      connect.maps.shunt_ids,
-      connect.maps.shunt_targets,
-      sockops.maps.shunt_listeners,
-      sockops.maps.shunt_pairs,
-      sockops.maps.shunt_offers,
-      sockops.maps.shunt_peers,
-      sockops.maps.shunt_flows,
-    ];
-    return counted.map((map) => ({
-      name: map.name.replace(/^shunt_/, ''),
-      type: map.type,
-      entries: map.size(),
-      capacity: map.maxEntries,
-    }));
+    return mapFills(this.#objects);
   }
 
   counters(): Record<string, bigint> {
@@ -321,8 +294,7 @@ export class EbpfDatapath implements Datapath {
     await this.#inbound.remove(cookie);
     if (inode !== null) takePassthroughFrom(inode);
     this.#listeners.release(cookie);
-    const stale = [...maps.shunt_addrs].filter(([, owner]) => owner === cookie).map(([key]) => key);
-    maps.shunt_addrs.deleteMany(stale);
+    this.#addresses.release(cookie);
     retireCounters(maps.shunt_counters, cookie);
   }
 
@@ -332,7 +304,7 @@ export class EbpfDatapath implements Datapath {
     const seen = new Set([
       ...this.#inbound.cookies(),
       ...connect.maps.shunt_counters.keys(),
-      ...[...connect.maps.shunt_addrs].map(([, owner]) => owner),
+      ...this.#addresses.owners(),
       ...[...sockops.maps.shunt_listeners.keys()].map((key) => key.netns),
     ]);
     seen.delete(RETIRED);
@@ -345,49 +317,10 @@ export class EbpfDatapath implements Datapath {
     return swept;
   }
 
-  #ensureCounters(cookie: bigint): void {
-    const counters = this.#objects.connect.maps.shunt_counters;
-    if (counters.has(cookie)) return;
-    counters.setZero(cookie);
-  }
-
-  #settlePassthrough(workload: Workload): void {
-    const { path, addresses } = workload.netns;
-    if (wantsPassthrough(workload)) addPassthrough(path);
-    else if (addresses.includes(PASSTHROUGH_6)) removePassthrough(path);
-  }
-
-  #addressKeys(workload: Workload): { netns: bigint; addr: { bytes: Uint8Array } }[] {
-    const addresses = new Set(workload.netns.addresses);
-    // Just added, and so newer than what the workload knows.
-    if (wantsPassthrough(workload)) addresses.add(PASSTHROUGH_6);
-    const own = [...addresses].map((text) => ({ netns: workload.netns.cookie, addr: addr(text) }));
-    const onNode = [workload.ip4, workload.ip6].flatMap((text) =>
-      text === null ? [] : [{ netns: NODE_NETNS, addr: addr(text) }],
-    );
-    return [...own, ...onNode];
-  }
-
-  #writeAddresses(workload: Workload): void {
-    const { cookie } = workload.netns;
-    const map = this.#objects.connect.maps.shunt_addrs;
-    const wanted = this.#addressKeys(workload);
-    map.setMany(wanted.map((key) => [key, cookie] as const));
-    const names = new Set(wanted.map(keyText));
-    const stale = [...map]
-      .filter(([key, owner]) => owner === cookie && !names.has(keyText(key)))
-      .map(([key]) => key);
-    map.deleteMany(stale);
-  }
-
   #collectPolicies(): void {
     const inUse = new Set([...this.#objects.connect.maps.shunt_pods].map(([, pod]) => pod.policy));
     this.#policies.collect(inUse);
   }
-}
-
-function keyText(key: { netns: bigint; addr: { bytes: Uint8Array } }): string {
-  return `${key.netns} ${formatAddress(key.addr.bytes)}`;
 }
 
 /** @throws SHUNT_E_POLICY_UNENFORCEABLE, before anything of the pod is touched */

@@ -41,7 +41,7 @@ type Command =
   | { id: number; do: 'tally'; connections: number }
   | { id: number; do: 'halt' };
 
-const ANSWER_TIMEOUT_MS = 10_000;
+const ANSWER_TIMEOUT_MS = 10_000 * Number(process.env.SHUNT_LAB_PATIENCE ?? '1');
 
 function endpoint(address: string | undefined, port: number | undefined): string {
   return address?.includes(':') === true ? `[${address}]:${port}` : `${address}:${port}`;

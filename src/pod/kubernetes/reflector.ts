@@ -45,6 +45,12 @@ export interface ReflectorOptions<T> {
 /** Why a watch was opened anew, for metrics. */
 export type RestartReason = 'ended' | 'expired' | 'silent' | 'refused' | 'broken' | 'answer';
 
+/** Events of a watch, for metrics. */
+export type WatchEventType = 'added' | 'modified' | 'deleted' | 'bookmark';
+
+/** What a reflector counts of itself. */
+export type WatchCounters = Pick<Reflector<unknown>, 'requests' | 'restarts' | 'events' | 'lastEventSeconds'>;
+
 const metadata = v.object({
   metadata: v.object({
     uid: v.pipe(v.string(), v.nonEmpty()),
@@ -79,6 +85,9 @@ export class Reflector<T> {
   #expired = 0;
   #wrong = 0;
   readonly requests = { lists: 0, pages: 0, watches: 0 };
+  readonly events: Record<WatchEventType, number> = { added: 0, modified: 0, deleted: 0, bookmark: 0 };
+  /** Unix time; 0 before the first. */
+  lastEventSeconds = 0;
   readonly restarts: Record<RestartReason, number> = {
     ended: 0,
     expired: 0,
@@ -228,17 +237,20 @@ export class Reflector<T> {
     switch (type) {
       case 'BOOKMARK':
         this.#version = parse(bookmark, object, target).metadata.resourceVersion;
+        this.#count('bookmark');
         return;
       case 'ADDED':
       case 'MODIFIED': {
         const { uid, version, changed } = this.#take(object);
         this.#version = version;
+        this.#count(type === 'ADDED' ? 'added' : 'modified');
         if (changed) this.#options.changed(new Set([uid]));
         return;
       }
       case 'DELETED': {
         const { uid, resourceVersion } = parse(metadata, object, target).metadata;
         this.#version = resourceVersion;
+        this.#count('deleted');
         this.#forget(uid);
         this.#options.changed(new Set([uid]));
         return;
@@ -252,6 +264,11 @@ export class Reflector<T> {
           target,
         });
     }
+  }
+
+  #count(type: WatchEventType): void {
+    this.events[type]++;
+    this.lastEventSeconds = Date.now() / 1000;
   }
 
   #take(object: unknown): { uid: string; version: string; changed: boolean } {

@@ -9,7 +9,7 @@ import type { Snapshot } from '../files.ts';
 import type { PodObject } from '../workload.ts';
 import type { ApiConnection } from './connection.ts';
 import { type KubernetesNamespace, readKubernetesNamespace, readKubernetesPod } from './pod_object.ts';
-import { Reflector, type ReflectorTimings } from './reflector.ts';
+import { Reflector, type ReflectorTimings, type WatchCounters } from './reflector.ts';
 
 export interface KubernetesSourceOptions {
   connection: ApiConnection;
@@ -24,6 +24,11 @@ export interface KubernetesSourceOptions {
   firstMs?: number;
   /** How often a pod that the server has forgotten is looked for here. */
   lingerMs?: number;
+}
+
+export interface Watch {
+  resource: 'pods' | 'namespaces';
+  counters: WatchCounters;
 }
 
 export class KubernetesSource {
@@ -64,9 +69,10 @@ export class KubernetesSource {
     });
   }
 
-  /** Requests made and watches opened anew, for metrics. */
-  get counters(): { requests: Reflector<unknown>['requests']; restarts: Reflector<unknown>['restarts'] } {
-    return { requests: this.#pods.requests, restarts: this.#pods.restarts };
+  /** What is watched, and what its watch counts. */
+  get watches(): Watch[] {
+    const pods: Watch = { resource: 'pods', counters: this.#pods };
+    return this.#namespacesWanted ? [pods, { resource: 'namespaces', counters: this.#namespaces }] : [pods];
   }
 
   /** Runs until the signal; a snapshot holds all pods and says which of them changed since the one before. */

@@ -61,17 +61,32 @@ function bytesOf(message: Buffer, number: number): Buffer {
 
 export interface SandboxConfig {
   name: string;
+  /** Default `default`. */
+  namespace?: string;
   uid: string;
   /** Absolute in every hierarchy. */
   cgroupParent: string;
   logDirectory: string;
 }
 
+export interface ContainerConfig {
+  name: string;
+  image: string;
+  /** In place of the image's entrypoint. */
+  command?: readonly string[];
+  args: readonly string[];
+  uid: number;
+  gid?: number;
+  /** Directories of the host. */
+  mounts?: readonly { source: string; destination: string; readOnly: boolean }[];
+}
+
 /** CONTAINER of NamespaceMode; the pod's network is POD, 0. */
 const OWN_PIDS: Field[] = [[2, 1]];
 
-function sandboxConfig({ name, uid, cgroupParent, logDirectory }: SandboxConfig): Buffer {
-  const metadata = message([1, name], [2, uid], [3, 'default']);
+function sandboxConfig(config: SandboxConfig): Buffer {
+  const { name, namespace = 'default', uid, cgroupParent, logDirectory } = config;
+  const metadata = message([1, name], [2, uid], [3, namespace]);
   const security = message([1, message(...OWN_PIDS)]);
   return message(
     [1, metadata],
@@ -107,13 +122,15 @@ export class Cri {
     return bytesOf(await this.#call('RunPodSandbox', message([1, sandboxConfig(config)])), 1).toString();
   }
 
-  /** Creates and starts a container; its output goes to `<logDirectory>/<name>.log`. */
-  async run(
-    sandbox: string,
-    config: SandboxConfig,
-    container: { name: string; image: string; args: string[]; uid: number },
-  ): Promise<void> {
-    const security = message([3, message(...OWN_PIDS)], [5, message([1, container.uid])]);
+  /**
+   * Creates and starts a container; its output goes to `<logDirectory>/<name>.log`.
+   *
+   * @returns its id
+   */
+  async run(sandbox: string, config: SandboxConfig, container: ContainerConfig): Promise<string> {
+    const { command = [], mounts = [], uid, gid } = container;
+    const group: Field[] = gid === undefined ? [] : [[12, message([1, gid])]];
+    const security = message([3, message(...OWN_PIDS)], [5, message([1, uid])], ...group);
     const created = await this.#call(
       'CreateContainer',
       message(
@@ -123,7 +140,14 @@ export class Cri {
           message(
             [1, message([1, container.name])],
             [2, message([1, container.image])],
+            ...command.map((word): Field => [3, word]),
             ...container.args.map((arg): Field => [4, arg]),
+            ...mounts.map(
+              ({ source, destination, readOnly }): Field => [
+                7,
+                message([1, destination], [2, source], [3, readOnly ? 1 : 0]),
+              ],
+            ),
             [11, `${container.name}.log`],
             [15, message([2, security])],
           ),
@@ -131,7 +155,9 @@ export class Cri {
         [3, sandboxConfig(config)],
       ),
     );
-    await this.#call('StartContainer', message([1, bytesOf(created, 1)]));
+    const id = bytesOf(created, 1);
+    await this.#call('StartContainer', message([1, id]));
+    return id.toString();
   }
 
   /** Path of the sandbox's network namespace. */
@@ -140,6 +166,12 @@ export class Cri {
     const found = /"type":\s*"network",\s*"path":\s*"([^"]+)"/.exec(answer.toString('utf8'))?.[1];
     if (found === undefined) throw new Error('the sandbox tells no network namespace');
     return found;
+  }
+
+  /** The address that the chain gave the sandbox. */
+  async address(sandbox: string): Promise<string> {
+    const status = bytesOf(await this.#call('PodSandboxStatus', message([1, sandbox])), 1);
+    return bytesOf(bytesOf(status, 5), 1).toString();
   }
 
   /** Ids of all sandboxes. */

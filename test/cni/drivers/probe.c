@@ -4,6 +4,7 @@
  *
  *   probe                       stays, as a pause container does
  *   probe connect ADDRESS PORT  connects once, prints what the other end says or why it did not
+ *   probe serve PORT            tells whoever connects by which address it came
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,6 +21,30 @@ static void end(int signal)
 	_exit(0);
 }
 
+static int serve(int port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) != 0 || listen(listener, 64) != 0) {
+		perror("serve");
+		return 1;
+	}
+	for (;;) {
+		struct sockaddr_in from;
+		socklen_t size = sizeof(from);
+		char text[INET_ADDRSTRLEN];
+		int fd = accept(listener, (struct sockaddr *)&from, &size);
+
+		if (fd < 0)
+			continue;
+		inet_ntop(AF_INET, &from.sin_addr, text, sizeof(text));
+		dprintf(fd, "peer %s\n", text);
+		close(fd);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
@@ -29,6 +54,8 @@ int main(int argc, char **argv)
 
 	signal(SIGTERM, end);
 	signal(SIGINT, end);
+	if (argc == 3 && strcmp(argv[1], "serve") == 0)
+		return serve(atoi(argv[2]));
 	if (argc < 4)
 		for (;;)
 			pause();

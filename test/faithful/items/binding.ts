@@ -1,6 +1,6 @@
 /** Sockets that were bound, marked or tied to a device before they connect. */
 import { ANY, type Family, PORT, type Stage } from '../stage.ts';
-import { type Item, look, visit } from './item.ts';
+import { captured, type Item, look, visit } from './item.ts';
 
 /** Long for a handshake in one machine. It passes whole where nobody answers. */
 const NOBODY_MS = 1_000;
@@ -20,62 +20,38 @@ async function tied(stage: Stage, device: string, family: Family, host: string):
 }
 
 export const BINDING: readonly Item[] = [
-  {
-    name: 'a socket bound to an address',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        for (const host of [stage.pod(family), ANY[family]]) {
-          const fd = await app.socket(family);
-          await app.see('bind', fd, host, 0);
-          await app.see('connect', fd, stage.far(family), PORT.app);
-          await look(app, fd);
-        }
-      }
-    },
-  },
-  {
-    name: 'a socket bound to an address and a port',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        for (const [host, port] of [
-          [stage.pod(family), 12_001],
-          [ANY[family], 12_002],
-        ] as const) {
-          const fd = await app.socket(family);
-          await app.must('set', fd, 'reuse-address', 1);
-          await app.see('bind', fd, host, port);
-          await app.see('connect', fd, stage.far(family), PORT.app);
-          await look(app, fd);
-          // The same way back again: the connection before left no trace that confuses this one.
-          await app.see('disconnect', fd);
-          await app.see('names', fd);
-          await app.must('close', fd);
-        }
-      }
-    },
-  },
-  {
-    name: 'IP_BIND_ADDRESS_NO_PORT',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family);
-        await app.see('set', fd, 'bind-no-port', 1);
-        await app.see('bind', fd, stage.pod(family), 0);
-        await app.see('names', fd);
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await look(app, fd);
-      }
-    },
-  },
+  captured('a socket bound to an address', async ({ app, family, stage }) => {
+    for (const host of [stage.pod(family), ANY[family]]) {
+      const fd = await app.socket(family);
+      await app.see('bind', fd, host, 0);
+      await app.see('connect', fd, stage.far(family), PORT.app);
+      await look(app, fd);
+    }
+  }),
+  captured('a socket bound to an address and a port', async ({ app, family, stage }) => {
+    for (const [host, port] of [
+      [stage.pod(family), 12_001],
+      [ANY[family], 12_002],
+    ] as const) {
+      const fd = await app.socket(family);
+      await app.must('set', fd, 'reuse-address', 1);
+      await app.see('bind', fd, host, port);
+      await app.see('connect', fd, stage.far(family), PORT.app);
+      await look(app, fd);
+      // The same way back again: the connection before left no trace that confuses this one.
+      await app.see('disconnect', fd);
+      await app.see('names', fd);
+      await app.must('close', fd);
+    }
+  }),
+  captured('IP_BIND_ADDRESS_NO_PORT', async ({ app, family, stage }) => {
+    const fd = await app.socket(family);
+    await app.see('set', fd, 'bind-no-port', 1);
+    await app.see('bind', fd, stage.pod(family), 0);
+    await app.see('names', fd);
+    await app.see('connect', fd, stage.far(family), PORT.app);
+    await look(app, fd);
+  }),
   {
     name: 'a socket bound to localhost that connects elsewhere',
     like: 'iptables',

@@ -1,68 +1,44 @@
 /** Ways to call connect(). */
 import { ANY, PORT, Unavailable } from '../stage.ts';
-import { type Item, look, visit } from './item.ts';
+import { captured, type Item, look, visit } from './item.ts';
 
 /** Long for a handshake in one machine. It passes whole where nobody answers. */
 const NOBODY_MS = 300;
 const SOON_MS = 20_000;
 
 export const CONNECTING: readonly Item[] = [
-  {
-    name: 'a blocking connect',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family);
-        await app.see('names', fd);
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await look(app, fd);
-        await app.see('so-error', fd);
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await visit(app, family, stage.far(family), PORT.excluded);
-      }
-    },
-  },
-  {
-    name: 'a non-blocking connect',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family);
-        await app.must('blocking', fd, 'no');
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await app.see('poll', fd, SOON_MS);
-        await app.see('so-error', fd);
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await app.see('connect', fd, stage.far(family), PORT.app);
-        await look(app, fd);
-      }
-    },
-  },
-  {
-    name: 'a socket that connects again after it was refused',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        for (const blocking of ['yes', 'no']) {
-          const fd = await app.socket(family);
-          await app.must('blocking', fd, blocking);
-          await app.see('connect', fd, stage.node(family), PORT.excluded);
-          if (blocking === 'no') await app.see('poll', fd, SOON_MS);
-          await app.see('so-error', fd);
-          await app.see('names', fd);
-          await app.must('blocking', fd, 'yes');
-          await app.see('connect', fd, stage.far(family), PORT.app);
-          await look(app, fd);
-        }
-      }
-    },
-  },
+  captured('a blocking connect', async ({ app, family, stage }) => {
+    const fd = await app.socket(family);
+    await app.see('names', fd);
+    await app.see('connect', fd, stage.far(family), PORT.app);
+    await look(app, fd);
+    await app.see('so-error', fd);
+    await app.see('connect', fd, stage.far(family), PORT.app);
+    await visit(app, family, stage.far(family), PORT.excluded);
+  }),
+  captured('a non-blocking connect', async ({ app, family, stage }) => {
+    const fd = await app.socket(family);
+    await app.must('blocking', fd, 'no');
+    await app.see('connect', fd, stage.far(family), PORT.app);
+    await app.see('poll', fd, SOON_MS);
+    await app.see('so-error', fd);
+    await app.see('connect', fd, stage.far(family), PORT.app);
+    await app.see('connect', fd, stage.far(family), PORT.app);
+    await look(app, fd);
+  }),
+  captured('a socket that connects again after it was refused', async ({ app, family, stage }) => {
+    for (const blocking of ['yes', 'no']) {
+      const fd = await app.socket(family);
+      await app.must('blocking', fd, blocking);
+      await app.see('connect', fd, stage.node(family), PORT.excluded);
+      if (blocking === 'no') await app.see('poll', fd, SOON_MS);
+      await app.see('so-error', fd);
+      await app.see('names', fd);
+      await app.must('blocking', fd, 'yes');
+      await app.see('connect', fd, stage.far(family), PORT.app);
+      await look(app, fd);
+    }
+  }),
   {
     name: 'a socket that connects again when the sidecar is back',
     like: 'iptables',
@@ -79,24 +55,19 @@ export const CONNECTING: readonly Item[] = [
       }
     },
   },
-  {
-    name: 'a socket that AF_UNSPEC disconnects and that connects elsewhere',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family);
+  captured(
+    'a socket that AF_UNSPEC disconnects and that connects elsewhere',
+    async ({ app, family, stage }) => {
+      const fd = await app.socket(family);
+      await app.see('disconnect', fd);
+      for (const port of [PORT.app, PORT.excluded, PORT.many, PORT.excluded, PORT.app]) {
+        await app.see('connect', fd, stage.far(family), port);
+        await look(app, fd);
         await app.see('disconnect', fd);
-        for (const port of [PORT.app, PORT.excluded, PORT.many, PORT.excluded, PORT.app]) {
-          await app.see('connect', fd, stage.far(family), port);
-          await look(app, fd);
-          await app.see('disconnect', fd);
-          await app.see('names', fd);
-        }
+        await app.see('names', fd);
       }
     },
-  },
+  ),
   {
     name: 'a refused connect, for want of a sidecar',
     like: 'iptables',
@@ -233,20 +204,12 @@ export const CONNECTING: readonly Item[] = [
       await visit(app, 6, `::ffff:${stage.far(4)}`, PORT.app);
     },
   },
-  {
-    name: 'connect by io_uring',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        for (const how of [[], ['async']]) {
-          const fd = await app.socket(family);
-          const answer = await app.see('ring-connect', fd, stage.far(family), PORT.app, ...how);
-          if ('unavailable' in answer) throw new Unavailable(`io_uring_setup: ${answer.unavailable}`);
-          await look(app, fd);
-        }
-      }
-    },
-  },
+  captured('connect by io_uring', async ({ app, family, stage }) => {
+    for (const how of [[], ['async']]) {
+      const fd = await app.socket(family);
+      const answer = await app.see('ring-connect', fd, stage.far(family), PORT.app, ...how);
+      if ('unavailable' in answer) throw new Unavailable(`io_uring_setup: ${answer.unavailable}`);
+      await look(app, fd);
+    }
+  }),
 ];

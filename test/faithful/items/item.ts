@@ -13,6 +13,22 @@ export interface Item {
   run(stage: Stage): Promise<void>;
 }
 
+/** What an application does with each family, while its sidecar takes what it sends out. */
+export function captured(
+  name: string,
+  play: (at: { stage: Stage; app: Puppet; family: 4 | 6 }) => Promise<void>,
+): Item {
+  return {
+    name,
+    like: 'iptables',
+    async run(stage) {
+      await stage.sidecar();
+      const app = await stage.app();
+      for (const family of stage.families) await play({ stage, app, family });
+    },
+  };
+}
+
 /** What both ends see of a connection, and that bytes pass it whole. */
 export async function look(client: Puppet, fd: number): Promise<void> {
   await client.see('names', fd);

@@ -1,7 +1,7 @@
 /** Sockets that change hands, and processes of every kind. */
 import type { Puppet } from '../puppet.ts';
 import { ANY, PORT } from '../stage.ts';
-import { type Item, look, visit } from './item.ts';
+import { captured, type Item, look, visit } from './item.ts';
 
 /** A line between two processes over which descriptors pass; ends of both. */
 async function lineBetween(from: Puppet, to: Puppet): Promise<[number, number]> {
@@ -14,57 +14,33 @@ async function lineBetween(from: Puppet, to: Puppet): Promise<[number, number]> 
 }
 
 export const PROCESSES: readonly Item[] = [
-  {
-    name: 'a duplicate of a socket',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family);
-        const early = await app.must('dup', fd);
-        await app.see('connect', early, stage.far(family), PORT.app);
-        const late = await app.must('dup', fd);
-        await app.must('close', fd);
-        await app.see('names', early);
-        await app.must('close', early);
-        await look(app, late);
-      }
-    },
-  },
-  {
-    name: 'a socket that a forked child connects',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family);
-        await app.see('fork', 'connect', fd, stage.far(family), PORT.app);
-        await app.see('fork', 'names', fd);
-        await look(app, fd);
-        const other = await app.socket(family);
-        await app.see('connect', other, stage.far(family), PORT.app);
-        await app.see('fork', 'banner', other);
-        await app.see('fork', 'exchange', other, 9_000);
-        await app.see('names', other);
-      }
-    },
-  },
-  {
-    name: 'a program that vfork and exec started connects',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const fd = await app.socket(family);
-        await app.see('vfork', 'connect', fd, stage.far(family), PORT.app);
-        await app.see('vfork', 'names', fd);
-        await look(app, fd);
-      }
-    },
-  },
+  captured('a duplicate of a socket', async ({ app, family, stage }) => {
+    const fd = await app.socket(family);
+    const early = await app.must('dup', fd);
+    await app.see('connect', early, stage.far(family), PORT.app);
+    const late = await app.must('dup', fd);
+    await app.must('close', fd);
+    await app.see('names', early);
+    await app.must('close', early);
+    await look(app, late);
+  }),
+  captured('a socket that a forked child connects', async ({ app, family, stage }) => {
+    const fd = await app.socket(family);
+    await app.see('fork', 'connect', fd, stage.far(family), PORT.app);
+    await app.see('fork', 'names', fd);
+    await look(app, fd);
+    const other = await app.socket(family);
+    await app.see('connect', other, stage.far(family), PORT.app);
+    await app.see('fork', 'banner', other);
+    await app.see('fork', 'exchange', other, 9_000);
+    await app.see('names', other);
+  }),
+  captured('a program that vfork and exec started connects', async ({ app, family, stage }) => {
+    const fd = await app.socket(family);
+    await app.see('vfork', 'connect', fd, stage.far(family), PORT.app);
+    await app.see('vfork', 'names', fd);
+    await look(app, fd);
+  }),
   {
     name: 'a socket passed by SCM_RIGHTS, before and after it connects',
     like: 'iptables',

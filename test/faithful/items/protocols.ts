@@ -1,7 +1,7 @@
 /** What TCP does beside the plain handshake, and what is not TCP. */
 import { readFileSync } from 'node:fs';
 import { ANY, PORT, type Stage, Unavailable } from '../stage.ts';
-import { type Item, look, visit } from './item.ts';
+import { captured, type Item, look, visit } from './item.ts';
 
 const FASTOPEN_BOTH = 3; // net.ipv4.tcp_fastopen: client and server
 
@@ -208,36 +208,28 @@ export const PROTOCOLS: readonly Item[] = [
       });
     },
   },
-  {
-    name: 'shutdown of either half',
-    like: 'iptables',
-    async run(stage) {
-      await stage.sidecar();
-      const app = await stage.app();
-      for (const family of stage.families) {
-        const writing = await app.socket(family);
-        await app.see('connect', writing, stage.far(family), PORT.app);
-        await app.see('banner', writing);
-        await app.see('send', writing, 'before');
-        await app.see('shutdown', writing, 'write');
-        await app.see('send', writing, 'after');
-        await app.see('drain', writing);
-        await app.see('names', writing);
-        const reading = await app.socket(family);
-        await app.see('connect', reading, stage.far(family), PORT.app);
-        await app.see('banner', reading);
-        await app.see('shutdown', reading, 'read');
-        await app.see('receive', reading);
-        await app.see('shutdown', reading, 'write');
-        const both = await app.socket(family);
-        await app.see('connect', both, stage.far(family), PORT.app);
-        await app.see('banner', both);
-        await app.see('shutdown', both, 'both');
-        await app.see('receive', both);
-        await app.see('send', both, 'after');
-      }
-    },
-  },
+  captured('shutdown of either half', async ({ app, family, stage }) => {
+    const writing = await app.socket(family);
+    await app.see('connect', writing, stage.far(family), PORT.app);
+    await app.see('banner', writing);
+    await app.see('send', writing, 'before');
+    await app.see('shutdown', writing, 'write');
+    await app.see('send', writing, 'after');
+    await app.see('drain', writing);
+    await app.see('names', writing);
+    const reading = await app.socket(family);
+    await app.see('connect', reading, stage.far(family), PORT.app);
+    await app.see('banner', reading);
+    await app.see('shutdown', reading, 'read');
+    await app.see('receive', reading);
+    await app.see('shutdown', reading, 'write');
+    const both = await app.socket(family);
+    await app.see('connect', both, stage.far(family), PORT.app);
+    await app.see('banner', both);
+    await app.see('shutdown', both, 'both');
+    await app.see('receive', both);
+    await app.see('send', both, 'after');
+  }),
   {
     name: 'abstract unix sockets',
     like: 'plain',

@@ -1,0 +1,134 @@
+/** When the agent looks at its pods: as the source changes, as containers come, as a pod is due, and at intervals. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { containerDirectories } from '../pod/cgroup.ts';
+import type { Snapshot } from '../pod/files.ts';
+import type { ReconcileReport, StatusReport } from './api.ts';
+import type { CniService } from './cni_service.ts';
+import { ContainerWatch } from './container_watch.ts';
+import type { Reconciler } from './reconciler.ts';
+import { Rejections } from './source_log.ts';
+
+export interface PassOptions {
+  reconciler: Reconciler;
+  cni: CniService | null;
+  log: Logger;
+  /** After it no pass begins by itself. */
+  signal: AbortSignal;
+  /** Hears of what was looked at, after a pass whose findings are for the source. */
+  looked(snapshot: Snapshot): void;
+}
+
+/** How often it is looked whether a pod waits for its first process. */
+const IDLE_RETRY_MS = 100;
+
+export class Passes implements Disposable {
+  /** What the last pass over everything found. */
+  readonly drift: StatusReport['drift'];
+  readonly #options: PassOptions;
+  readonly #containers: ContainerWatch;
+  readonly #rejections: Rejections;
+  #pending = false;
+
+  constructor(options: PassOptions) {
+    this.#options = options;
+    this.drift = { checkedAt: new Date().toISOString(), repaired: [], outstanding: [] };
+    this.#rejections = new Rejections(options.log);
+    this.#containers = new ContainerWatch(() => {
+      if (this.#pending) return;
+      this.#pending = true;
+      // One pass for all that come at once.
+      setImmediate(() => {
+        this.#pending = false;
+        this.soon();
+      });
+    });
+  }
+
+  /** One pass over what the snapshot says has changed, or over everything. */
+  async reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
+    const { reconciler, cni } = this.#options;
+    if (snapshot !== undefined) cni?.finder.update(snapshot.pods.map(({ pod }) => pod));
+    // Before the pass looks for cgroups, so that none comes between.
+    this.#watchContainers(snapshot ?? reconciler.snapshot);
+    const report = await reconciler.reconcile(snapshot);
+    cni?.passed(reconciler);
+    // A pass over some pods says nothing of the others.
+    if (!snapshot?.changed) this.#checked(report);
+    return report;
+  }
+
+  /** The first pass; one that fails ends the agent. */
+  async first(snapshot: Snapshot): Promise<void> {
+    this.#rejections.tell(snapshot);
+    await this.reconcile(snapshot);
+    this.#options.looked(snapshot);
+  }
+
+  /** A pass over everything that nobody waits for. */
+  soon(): void {
+    if (!this.#options.signal.aborted) void this.#try(this.reconcile());
+  }
+
+  /** A pass over everything, for new settings. */
+  async again(): Promise<void> {
+    await this.#try(this.reconcile());
+    this.#options.looked(this.#options.reconciler.snapshot);
+  }
+
+  /** A pass for each snapshot, until there are no more. */
+  async follow(snapshots: AsyncIterator<Snapshot>): Promise<void> {
+    for (let next = await snapshots.next(); next.done !== true; next = await snapshots.next()) {
+      this.#rejections.tell(next.value);
+      await this.#try(this.reconcile(next.value));
+      this.#options.looked(next.value);
+    }
+  }
+
+  /** Pods that have no process yet are looked for again, without waiting for the next event or the next full pass. */
+  async lookAgain(): Promise<void> {
+    const { reconciler, signal, looked } = this.#options;
+    while (!signal.aborted) {
+      const at = reconciler.nextRetryMs;
+      const waitMs =
+        at === null ? IDLE_RETRY_MS : Math.max(0, Math.min(IDLE_RETRY_MS, at - performance.now()));
+      await delay(waitMs, undefined, { signal }).catch(() => {});
+      if (signal.aborted || at === null || at > performance.now()) continue;
+      await this.#try(reconciler.retry());
+      looked(reconciler.snapshot);
+    }
+  }
+
+  async periodically(intervalMs: number): Promise<void> {
+    const { signal } = this.#options;
+    for (;;) {
+      await delay(intervalMs, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      await this.#try(this.#sweep());
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#containers[Symbol.dispose]();
+  }
+
+  async #sweep(): Promise<void> {
+    const { reconciler, cni } = this.#options;
+    this.#watchContainers(reconciler.snapshot);
+    const report = await reconciler.sweep();
+    cni?.passed(reconciler);
+    this.#checked(report);
+  }
+
+  #watchContainers({ pods }: Snapshot): void {
+    this.#containers.set(pods.flatMap(({ pod }) => containerDirectories(pod)));
+  }
+
+  #checked(report: ReconcileReport): void {
+    Object.assign(this.drift, report, { checkedAt: new Date().toISOString() });
+  }
+
+  async #try(pass: Promise<unknown>): Promise<void> {
+    await pass.catch((error) => this.#options.log.error({ err: error }, 'reconcile failed; tried again'));
+  }
+}
