@@ -115,7 +115,7 @@ export class FaultBed implements AsyncDisposable {
         agent.assertRunning();
         return this.client.status().catch(unlessDown);
       },
-      { what: 'the agent', timeoutMs: 30_000 },
+      { what: 'the agent', timeoutMs: 60_000 },
     );
   }
 
