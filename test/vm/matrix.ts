@@ -59,7 +59,7 @@ export async function runRow(
     const cell =
       tier.tier < suite.tier
         ? { outcome: 'not applicable' as const, detail: tier.limit ?? '', output: '', seconds: 0 }
-        : await runSuite(suite, place, signal);
+        : await runSuite(suite, place, { signal, echo });
     row.cells.push({ suite: suite.name, ...cell });
     keep(row);
     tell(`${kernel} ${suite.name}: ${cell.outcome}, ${cell.detail} (${cell.seconds.toFixed(0)} s)`);
@@ -95,7 +95,11 @@ interface Place {
   run(program: Pick<Suite, 'args' | 'timeoutMs' | 'emulated'>, signal: AbortSignal): Promise<Ended>;
 }
 
-async function runSuite(suite: Suite, place: Place, signal: AbortSignal): Promise<Omit<Cell, 'suite'>> {
+async function runSuite(
+  suite: Suite,
+  place: Place,
+  { signal, echo }: Pick<Course, 'signal' | 'echo'>,
+): Promise<Omit<Cell, 'suite'>> {
   const startedAt = performance.now();
   const seconds = (): number => (performance.now() - startedAt) / 1000;
   try {
@@ -108,6 +112,7 @@ async function runSuite(suite: Suite, place: Place, signal: AbortSignal): Promis
   } catch (error) {
     if (signal.aborted) throw error;
     const { code, message } = errorReport(error);
+    echo(`${message}\n`);
     return { outcome: 'failed', detail: code, output: message, seconds: seconds() };
   }
 }
