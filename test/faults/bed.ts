@@ -161,7 +161,7 @@ export class FaultBed implements AsyncDisposable {
         const [status, pods] = [await this.client.status(), await this.client.pods()];
         return seen(status, pods) ? { status, pods } : undefined;
       },
-      { what: 'the agent to take the change', timeoutMs: 15_000, everyMs: 50 },
+      { what: 'the agent to take the change', timeoutMs: 60_000, everyMs: 50 },
     );
   }
 
