@@ -23,6 +23,11 @@ const TASKS = {
     root: true,
     program: ['--conditions=source', 'test/integrity/main.ts'],
   },
+  'test:runtimes': {
+    purpose: 'test:runtimes',
+    root: true,
+    program: ['--conditions=source', 'test/runtimes/main.ts'],
+  },
   'test:faithful': {
     purpose: 'test',
     root: true,

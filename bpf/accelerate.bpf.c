@@ -37,6 +37,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define EEXIST 17
 #define MARK_SOON '.'
 #define MARK_HELD ':'
+/*
+ * An application's socket is watched for so long, a walk every quarter of a second, for how
+ * it is polled: HAProxy polls only while it wants to read.
+ */
+#define WATCH_NS 1500000000ULL
 /* Epoll sets of one socket that are looked at; nearly always there is one. */
 #define MAX_EPOLLS 4
 /* psock pointers carry flags in their low bits. */
@@ -124,8 +129,11 @@ static __always_inline bool polled_by_edge(struct sock *sk)
 	return node && node != end;
 }
 
-/* An application is redirected to where its pod opted in, and reads until there is nothing. */
-static __always_inline bool reads_all(const struct conn *conn, struct sock *sk)
+/*
+ * An application is redirected to where its pod opted in, and only if it reads until there
+ * is nothing. Elsewhere it is sent everything by TCP, and this does not matter.
+ */
+static __always_inline bool reads_all(struct conn *conn, struct sock *sk)
 {
 	__u64 netns = conn->netns;
 	struct pod *pod;
@@ -133,7 +141,11 @@ static __always_inline bool reads_all(const struct conn *conn, struct sock *sk)
 	if (is_sidecars(conn))
 		return true;
 	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
-	return !pod || !(pod->flags & POD_ACCEL_FULL) || !polled_by_edge(sk);
+	if (!pod || !(pod->flags & POD_ACCEL_FULL))
+		return true;
+	if (polled_by_edge(sk))
+		conn->flags |= CONN_EDGE;
+	return !(conn->flags & CONN_EDGE) && bpf_ktime_get_ns() - conn->since_ns >= WATCH_NS;
 }
 
 static __always_inline bool may_enter(const struct conn *conn)
@@ -262,6 +274,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct flow fresh = {};
 	__u64 self, peer, age;
 	__u32 round;
+	bool whole;
 
 	if (!sk || !conn || !settings || !(settings->flags & SETTINGS_ACCEL))
 		return 0;
@@ -282,12 +295,14 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	age = bpf_ktime_get_ns() - conn->since_ns;
 	if (age < YOUNG_NS)
 		ask_for_more(ctx);
+	/* At every walk, whatever else holds: it remembers what it sees. */
+	whole = reads_all(conn, sk);
 	if (age < settings->min_age_ns)
 		return 0;
 	if ((conn->flags & (CONN_SERVER | CONN_TOLD)) == CONN_SERVER)
 		tell_peer(conn);
 	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) ||
-	    !may_enter(conn) || !reads_all(conn, sk))
+	    !may_enter(conn) || !whole)
 		return 0;
 
 	self = conn->self;

@@ -185,6 +185,7 @@ enum conn_flags {
 	CONN_PEER_SENDS = 1 << 11, /* a server whose client may redirect what it sends */
 	CONN_TOLD = 1 << 12, /* a server whose client can find it in `peers` */
 	CONN_WATCHED = 1 << 13, /* has an entry in `flows` */
+	CONN_EDGE = 1 << 14, /* was polled in a way that goes with short reads: stays with TCP */
 };
 
 struct pair {

@@ -17,7 +17,7 @@ const STANDS_IN = 'HAProxy stands in as the sidecar';
  */
 export const envoyStep = {
   name: 'Envoy',
-  purposes: ['demo', 'test', 'test:matrix', 'test:image', 'test:node', 'test:cluster'],
+  purposes: ['demo', 'test', 'test:matrix', 'test:image', 'test:node', 'test:cluster', 'test:runtimes'],
   inputs: () => hash([REQUIREMENT]),
   async run(progress, stamps) {
     const failedAgo = stamps.failedSince('envoy', RETRY_MS);

@@ -21,6 +21,7 @@ export const libraryStep = {
     'test:node',
     'test:cluster',
     'test:kube',
+    'test:runtimes',
   ],
   inputs: () => hash([...filesUnder(at('native', 'libbpf-ts', 'src'), () => true), PROJECT]),
   async run(progress) {

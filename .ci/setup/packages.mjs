@@ -1,6 +1,7 @@
 // Debian and Ubuntu packages, by what they are for. `without` marks one that set-up can do without, and says what
 // its absence means; `instead` names another package that holds the same.
 
+const NO_RUNTIME = 'that runtime is not played';
 const NO_GUEST = 'no guests: `npm run vm`, and the other kernel that `npm test` tries';
 
 export const PACKAGES = [
@@ -32,6 +33,13 @@ export const PACKAGES = [
   // Docker's containerd.io holds it too.
   { name: 'runc', instead: 'containerd.io', use: 'containers' },
   { name: 'containernetworking-plugins', use: 'containers' },
+  { name: 'golang-go', use: 'runtimes', without: NO_RUNTIME },
+  { name: 'default-jdk-headless', use: 'runtimes', without: NO_RUNTIME },
+  { name: 'nginx-light', instead: 'nginx', use: 'runtimes', without: NO_RUNTIME },
+  { name: 'redis-server', use: 'runtimes', without: NO_RUNTIME },
+  { name: 'redis-tools', use: 'runtimes', without: NO_RUNTIME },
+  { name: 'postgresql', use: 'runtimes', without: NO_RUNTIME },
+  { name: 'python3-grpcio', use: 'runtimes', without: NO_RUNTIME },
   { name: 'qemu-system-x86', use: 'guest', without: NO_GUEST },
   { name: 'busybox-static', use: 'guest', without: NO_GUEST },
   // Debian 12 has it in qemu-system-common.
@@ -52,6 +60,7 @@ export const USES = {
   vm: ['build', 'data plane', 'test', 'guest'],
   'test:kube': ['build', 'data plane', 'test'],
   'test:matrix': ['build', 'data plane', 'sidecar', 'test', 'guest'],
+  'test:runtimes': ['build', 'data plane', 'sidecar', 'test', 'runtimes'],
   'test:cni': ['build', 'data plane', 'test', 'containers'],
   demo: ['build', 'data plane', 'sidecar', 'test'],
   test: ['build', 'data plane', 'sidecar', 'test', 'guest'],

@@ -49,6 +49,7 @@ export const bpfStep = {
     'test:cluster',
     'test:cni',
     'test:kube',
+    'test:runtimes',
   ],
   inputs: () => hash(filesUnder(at('bpf'), isC), [BPF_FLAGS, compiler()]),
   async run(progress) {

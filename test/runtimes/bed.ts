@@ -1,5 +1,4 @@
 /** Four pairs of pods of one node, each redirected in its own way, with real sidecars; one agent for all. */
-import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { reachable } from '../../src/lab/checkout.ts';
@@ -112,11 +111,4 @@ export function sidecarHere(): SidecarKind {
   } catch {
     return 'haproxy';
   }
-}
-
-/** First line of what a program says of its version. */
-export function versionOf(file: string, ...args: string[]): string {
-  return (
-    execFileSync(file, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).split('\n')[0] ?? ''
-  );
 }

@@ -6,6 +6,7 @@ import { Bed, sidecarHere } from './bed.ts';
 import { CASES } from './cases/all.ts';
 import { type Outcome, play } from './play.ts';
 import { markdown, textLines, verdictOf } from './table.ts';
+import { versions } from './versions.ts';
 
 const USAGE = `usage: npm run test:runtimes -- [--case TEXT]... [--rounds N] [--sidecar envoy|haproxy] [--seen] [--markdown]
   --case      only runtimes whose name holds TEXT
@@ -50,7 +51,7 @@ async function main(): Promise<number> {
       outcomes.push(outcome);
     }
   }
-  if (values.markdown) print(markdown(outcomes, sidecar));
+  if (values.markdown) print(markdown(outcomes, sidecar, await versions()));
   const count = (verdict: string) => outcomes.filter((outcome) => verdictOf(outcome) === verdict).length;
   const failed = count('FAILED');
   if (!values.markdown) {

@@ -18,6 +18,9 @@ const STEP_MS = 60_000;
 /** A walk of promotion is at most a second away, and the next a quarter. */
 const WARM_MS = 8_000;
 
+/** What an application that opted in needs longer to be taken up. */
+const FULL_MS = 2_500;
+
 /** A case may be played again, and finds nothing of the last time. */
 let opened = 0;
 
@@ -132,9 +135,9 @@ export class Stage implements AsyncDisposable {
       answers.add(await step());
       if (accelerated && turn >= 2 && (await this.carried()).messages > 0n) break;
     }
-    // Applications enter by the same walk or the one after; it is at most this far.
+    // Applications enter after they were watched for a while (WATCH_NS of accelerate.bpf.c), and both ends of a pair at once.
     if (accelerated) {
-      const settledMs = performance.now() + 600;
+      const settledMs = performance.now() + (this.contender === 'full' ? FULL_MS : 0);
       while (performance.now() < settledMs) answers.add(await step());
     }
     this.note(what, [...answers].join(' / '));

@@ -32,9 +32,10 @@ interface Abilities {
   client?: Argv;
 }
 
-async function ask(stage: Stage, { whole, files = [] }: Abilities): Promise<void> {
+async function ask(stage: Stage, { whole, files = [], client }: Abilities): Promise<void> {
+  const to = [stage.address, String(PORT), String(CONNECTIONS)];
   const answer = await stage.dialogue(
-    script(stage, 'call', stage.address, String(PORT), String(CONNECTIONS)),
+    client === undefined ? script(stage, 'call', ...to) : [...client, ...to],
   );
   const step = async (line: string): Promise<void> => stage.note(line, await answer(line));
   await stage.warm('get 30 /give?bytes=300', () => answer('get 30 /give?bytes=300'));
@@ -91,7 +92,7 @@ async function curl(stage: Stage): Promise<void> {
   const small = (count: number): string =>
     Array.from({ length: count }, (_, index) => of(`/give?bytes=300&n=${index}`)).join('');
   // The pause is long enough for the connection to be taken up.
-  const paused = of('/give?bytes=300000&pause=350');
+  const paused = of('/give?bytes=300000&pause=600');
   await note('one connection', [small(100), paused, small(400), of('/give?bytes=3000000')].join(''));
   const slowly = [small(100), paused, small(50), of('/give?bytes=2000000')].join('');
   await note('one connection, slowly', slowly, '--limit-rate', '2M');
@@ -254,7 +255,7 @@ export const HTTP: readonly RuntimeCase[] = [
   {
     name: 'Node, node:http',
     what: 'server, and client with connections that stay',
-    everywhere: true,
+    everywhere: false,
     needs: {},
     taken: ['node'],
     left: {},
@@ -304,7 +305,7 @@ export const HTTP: readonly RuntimeCase[] = [
     what: 'server; Node asks',
     everywhere: false,
     taken: ['node'],
-    left: { peer: LEFT.edge },
+    left: { 'go-peer': LEFT.edge },
     ...GO,
     async play(stage) {
       await stage.serve(goPeer(stage, 'http', String(PORT)));

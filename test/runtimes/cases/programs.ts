@@ -12,7 +12,7 @@ async function buildGo(bed: Bed): Promise<void> {
   const go = inPath('go') ?? 'go';
   const cache = join(packageRoot(), '.cache', 'go');
   const env = [`GOCACHE=${cache}`, 'GOPROXY=off', 'GOTOOLCHAIN=local', 'CGO_ENABLED=0'];
-  const output = join(bed.programs, 'peer');
+  const output = join(bed.programs, 'go-peer');
   await run(['env', '-C', join(bed.programs, 'go'), ...env, go, 'build', '-o', output, '.']);
 }
 
@@ -26,7 +26,7 @@ export const GO: Compiled = { needs: { go: 'golang-go' }, prepare: buildGo };
 export const JAVA: Compiled = { needs: { javac: 'default-jdk-headless' }, prepare: buildJava };
 
 export function goPeer(stage: Stage, ...words: string[]): Argv {
-  return [join(stage.bed.programs, 'peer'), ...words];
+  return [join(stage.bed.programs, 'go-peer'), ...words];
 }
 
 /** Small: eight of them run at a time. */

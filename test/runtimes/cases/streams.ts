@@ -69,7 +69,7 @@ export const STREAMS: readonly RuntimeCase[] = [
   {
     name: 'Python, socket',
     what: 'a thread a connection, sockets that block',
-    everywhere: true,
+    everywhere: false,
     taken: [],
     left: { python3: LEFT.blocks },
     ...python('sockets.py', '0'),
@@ -77,7 +77,7 @@ export const STREAMS: readonly RuntimeCase[] = [
   {
     name: 'Python, socket with a time-out',
     what: 'a thread a connection; poll() before every call',
-    everywhere: true,
+    everywhere: false,
     taken: ['python3'],
     left: {},
     ...python('sockets.py', '30'),
@@ -87,7 +87,7 @@ export const STREAMS: readonly RuntimeCase[] = [
     what: 'server and client; io.Copy from a connection to itself splices',
     everywhere: false,
     taken: [],
-    left: { peer: LEFT.edge },
+    left: { 'go-peer': LEFT.edge },
     ...GO,
     play: (stage) =>
       play(stage, goPeer(stage, 'serve', String(PORT)), (connections) =>

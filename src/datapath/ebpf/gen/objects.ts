@@ -56,6 +56,7 @@ export const ConnFlags = {
   CONN_PEER_SENDS: 0x800,
   CONN_TOLD: 0x1000,
   CONN_WATCHED: 0x2000,
+  CONN_EDGE: 0x4000,
 } as const;
 export type ConnFlags = number;
 
