@@ -170,7 +170,8 @@ function guestPlace(name: string, tell: Course['tell'], echo: Course['echo']): P
       });
       // A suite does not pass when it hurt the kernel.
       const hurt = complaints.map((line) => `the kernel says: ${line}\n`).join('');
-      return { exitCode: hurt === '' ? exitCode : exitCode || 1, output: out.text + err.text + hurt };
+      const said = exitCode === 0 ? out.text : out.text + err.text;
+      return { exitCode: hurt === '' ? exitCode : exitCode || 1, output: said + hurt };
     },
   };
 }
