@@ -1,7 +1,9 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { inPath, labSource } from './checkout.ts';
 import { run, toolMissing } from './command.ts';
+
+let serial = 0;
 
 /**
  * Compiles one file of src/lab/native; takes about a tenth of a second.
@@ -16,6 +18,9 @@ export async function compile(name: string, folder: string, kind: 'program' | 's
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const output = join(folder, kind === 'shared' ? `${name}.so` : name);
   const flags = kind === 'shared' ? ['-shared', '-fPIC'] : [];
-  await run([compiler, '-O2', '-Wall', '-Werror', ...flags, '-o', output, labSource('native', `${name}.c`)]);
+  // Somebody may run the one that is there, or compile another at this moment: it is replaced as a whole.
+  const made = `${output}.${serial++}`;
+  await run([compiler, '-O2', '-Wall', '-Werror', ...flags, '-o', made, labSource('native', `${name}.c`)]);
+  renameSync(made, output);
   return output;
 }

@@ -51,6 +51,12 @@ test('the page says what was not run, and when the rest was', () => {
   assert.equal(cells[4 + faults], 'not applicable: old');
 });
 
+test('a suite that ended with an error says which', () => {
+  const output =
+    'ok   haproxy plain\nShuntError: waited 300 s for the agent\n    at until (deadline.ts:37:13)\n';
+  assert.equal(summaryOf(output, 'failed'), 'ShuntError: waited 300 s for the agent');
+});
+
 test('a passed suite says what all of it came to, not what its last part did', () => {
   const output = [
     'istio    ebpf      164 same, 175 different by choice, 0 failed',

@@ -161,15 +161,17 @@ function guestPlace(name: string, tell: Course['tell'], echo: Course['echo']): P
     build: `${kernel.release}, Debian ${kernel.version}`,
     async run({ args, timeoutMs, emulated }, signal) {
       const out = new Transcript(echo);
+      const err = new Transcript((words) => void process.stderr.write(words));
       const { exitCode, complaints } = await runGuest({
-        ...{ kernel, qemu, timeoutMs, out, signal, err: process.stderr, checkout: CHECKOUT },
+        ...{ kernel, qemu, timeoutMs, out, err, signal, checkout: CHECKOUT },
         ...{ accel: 'tcg,thread=multi', cpus: 2, memoryMb: 3072 },
         command: ['node', '--conditions=source', ...args],
         env: { PATH: process.env.PATH ?? '', ...emulated },
       });
       // A suite does not pass when it hurt the kernel.
       const hurt = complaints.map((line) => `the kernel says: ${line}\n`).join('');
-      return { exitCode: hurt === '' ? exitCode : exitCode || 1, output: out.text + hurt };
+      const said = exitCode === 0 ? out.text : out.text + err.text;
+      return { exitCode: hurt === '' ? exitCode : exitCode || 1, output: said + hurt };
     },
   };
 }
@@ -181,7 +183,7 @@ export function summaryOf(output: string, outcome: Cell['outcome']): string {
     .map((line) => line.trim())
     .filter((line) => line !== '');
   const kernel = lines.find((line) => line.startsWith('the kernel says: '));
-  const assertion = lines.find((line) => /^(AssertionError|Error)\b.*: /.test(line));
+  const assertion = lines.find((line) => /^\w*Error\b.*: /.test(line));
   const counts = lines
     .filter((line) => /^ℹ (pass|fail|skipped [1-9])/.test(line))
     .map((line) => line.slice(2));

@@ -37,7 +37,7 @@ export function markdown(report: BenchReport, verdicts: readonly Verdict[]): str
     `# Performance
 
 Made by \`npm run bench -- --markdown docs/performance.md --svg docs/performance.svg\` on ${report.date.slice(0, 10)}:
-${report.machine}; up to ${report.rounds} rounds; sidecars: ${report.sidecars.join(' and ')}.
+${report.machine}, load average ${report.load.toFixed(1)} with what else it did; up to ${report.rounds} rounds; sidecars: ${report.sidecars.join(' and ')}.
 
 ${MEANING}
 

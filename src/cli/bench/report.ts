@@ -1,5 +1,5 @@
 /** A run as tables, for a terminal and for docs/performance.md. */
-import { cpus, release } from 'node:os';
+import { cpus, loadavg, release } from 'node:os';
 import { median, ratio } from '../../lab/statistics.ts';
 import { type Column, renderTable } from '../output/table.ts';
 import type { Contender } from './contenders.ts';
@@ -12,6 +12,8 @@ import type { Verdict } from './targets.ts';
 export interface BenchReport extends BenchResult {
   date: string;
   machine: string;
+  /** Load average of fifteen minutes at the end, the run's own work in it. */
+  load: number;
   rounds: number;
   sidecars: string[];
   targets: { text: string; value: number; limit: string; met: boolean }[];
@@ -108,6 +110,7 @@ export function report(
   return {
     date: new Date().toISOString(),
     machine: machine(),
+    load: loadavg()[2] ?? Number.NaN,
     ...run,
     ...result,
     targets: verdicts.map(({ target, value, met }) => ({

@@ -37,9 +37,9 @@
 static int hang_ms = 20000;
 /*
  * Round trips before the scenario proper, and the pause between: long enough for acceleration to see what kind of
- * connection it is (0.1 s of age, two looks 0.25 s apart) and take it up.
+ * connection it is (an application for 1.5 s, and the first look up to a second late) and take it up.
  */
-#define WARM_ROUNDS 30
+#define WARM_ROUNDS 70
 #define WARM_PAUSE_US 40000
 /* A reader that waits without a wake-up being due would spin. */
 #define SPINS_MAX 20000
@@ -291,7 +291,7 @@ static int exchange(struct end *end)
 
 static int turned(struct end *end)
 {
-	if (warm(end, 3 * WARM_ROUNDS, WARM_PAUSE_US) < 0)
+	if (warm(end, 2 * WARM_ROUNDS, WARM_PAUSE_US) < 0)
 		return -1;
 	set_blocking(end, true);
 	end->style = BLOCKING;
