@@ -10,7 +10,7 @@ import { codecsStep } from './setup/codecs.mjs';
 import { decideStep } from './setup/decide.mjs';
 import { envoyStep } from './setup/envoy.mjs';
 import { reclaim } from './setup/identity.mjs';
-import { kubeStep } from './setup/kube.mjs';
+import { kubeNodeStep, kubeStep } from './setup/kube.mjs';
 import { libraryStep } from './setup/library.mjs';
 import { hold } from './setup/lock.mjs';
 import { installNodeModules } from './setup/node-modules.mjs';
@@ -43,6 +43,7 @@ const STEPS = [
   cniToolsStep,
   schemasStep,
   kubeStep,
+  kubeNodeStep,
 ];
 
 /**

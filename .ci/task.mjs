@@ -56,6 +56,11 @@ const TASKS = {
   check: { purpose: 'build', root: false, program: ['.ci/check.mjs'] },
   manifests: { purpose: 'build', root: false, program: ['daemonset/render/main.ts'] },
   'test:image': { purpose: 'test:image', root: true, program: ['.ci/image/test.mjs', 'test/image'] },
+  'test:cluster': {
+    purpose: 'test:cluster',
+    root: true,
+    program: ['.ci/image/test.mjs', 'test/cluster', 'test/cluster/machine.sh'],
+  },
   'test:node': { purpose: 'test:node', root: true, program: ['.ci/image/test.mjs', 'test/node'] },
   image: { purpose: 'image', root: true, program: ['.ci/image/build.mjs'] },
   'test:chart': {

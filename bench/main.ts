@@ -24,11 +24,11 @@ import { processIo } from '../src/cli/io.ts';
 import { CLI } from '../test/fixtures/cli.ts';
 
 const ROUNDS = 15;
-const QUICK_ROUNDS = 7;
+const QUICK_ROUNDS = 5;
 /** For the rounds of each lab: on a machine that is busy there are fewer of them. */
 const BUDGET_MS = {
   full: { main: 230_000, envoy: 30_000, crowd: 30_000 },
-  quick: { main: 40_000, envoy: 6_000, crowd: 0 },
+  quick: { main: 30_000, envoy: 5_000, crowd: 0 },
 } as const;
 
 const { values } = parseArgs({

@@ -52,7 +52,7 @@ struct pod {
 	__u16 outbound_port;
 	__u16 inbound_port;
 	enum pod_flags flags;
-	__u32 sidecar_cgroup_level; /* depth below the root of the cgroup2 hierarchy */
+	__u32 sidecar_cgroup_level; /* depth below the root of cgroup2 that the agent sees, at least */
 	__u64 sidecar_cgroup; /* id of the sidecar container's cgroup */
 };
 

@@ -19,14 +19,27 @@ struct {
 	__type(value, struct policy);
 } shunt_policies SEC(".maps");
 
+/*
+ * How far below the root of the hierarchy the agent's cgroup namespace may have its own, which it takes for depth 0: a
+ * node that is a container (kind, k3d, minikube) has it at 1 or 2, more where that runs in another container.
+ */
+#define CGROUPNS_DEPTH 8
+
 /* True as well where the sidecar's cgroup is not known: uid and gid alone tell then. */
 static __always_inline bool in_sidecar_cgroup(const struct pod *pod)
 {
 	if (!(pod->flags & POD_CGROUP_KNOWN))
 		return true;
 	/* The ancestor at that depth, so that a process in a child cgroup counts too. */
-	return bpf_get_current_ancestor_cgroup_id(pod->sidecar_cgroup_level) ==
-	       pod->sidecar_cgroup;
+	for (int above = 0; above <= CGROUPNS_DEPTH; above++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(pod->sidecar_cgroup_level + above);
+
+		if (id == pod->sidecar_cgroup)
+			return true;
+		if (id == 0) /* deeper than the process is */
+			return false;
+	}
+	return false;
 }
 
 #endif

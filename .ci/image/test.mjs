@@ -8,10 +8,10 @@ import { tellFailure } from '../setup.mjs';
 import { buildImage } from './build.mjs';
 
 /*
- * `npm run test:image` and `npm run test:node`: the image made from this checkout, and the tests of one folder that run
- * the agent out of it.
+ * `npm run test:image`, `test:node` and `test:cluster`: the image made from this checkout, and the tests of one folder that
+ * run the agent out of it; through a program that makes a place for them, where one is given.
  */
-const [given = 'test/image'] = process.argv.slice(2);
+const [given = 'test/image', ...through] = process.argv.slice(2);
 const folder = resolve(ROOT, given);
 
 const unmount = withBpffs((line) => process.stdout.write(`image    ${line}\n`));
@@ -19,7 +19,8 @@ try {
   const archive = buildImage();
   const files = readdirSync(folder).filter((name) => name.endsWith('.test.ts'));
   const args = ['--conditions=source', '--test', '--test-reporter=spec', '--test-concurrency=1'];
-  const { status } = spawnSync(NODE, [...args, ...files.map((name) => join(folder, name))], {
+  const [program, ...words] = [...through, NODE, ...args, ...files.map((name) => join(folder, name))];
+  const { status } = spawnSync(program, words, {
     cwd: ROOT,
     stdio: 'inherit',
     env: { ...process.env, SHUNT_TEST_IMAGE: archive },

@@ -137,8 +137,8 @@ export class PodEnforcer {
         'pod has a new network namespace',
       );
     }
-    const changed = held !== null && JSON.stringify(held.policy) !== JSON.stringify(workload.policy);
-    // What differs because the manifest changed is no drift.
+    const changed = held !== null && wishOf(held) !== wishOf(workload);
+    // What differs because the pod changed is no drift.
     if (inKernel && !changed && held !== null)
       report.repaired.push(...drift.map((what) => `${pod}: ${what}`));
     if (inKernel && held === null && drift.length > 0) {
@@ -240,4 +240,10 @@ export class PodEnforcer {
     const label = pod === null ? null : `${pod.namespace}/${pod.name}`;
     this.#log.info({ event: 'pod-withdrawn', pod: label, netns: cookie, reason }, 'pod withdrawn');
   }
+}
+
+/** All of a workload that the kernel is to hold, as text. */
+function wishOf({ policy, ip4, ip6, sidecarCgroup, acceleration, netns }: Workload): string {
+  const where = [sidecarCgroup?.id ?? null, netns.cookie].map(String);
+  return JSON.stringify([policy, ip4, ip6, acceleration, ...where]);
 }

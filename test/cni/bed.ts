@@ -139,7 +139,7 @@ export class CniBed implements AsyncDisposable {
   settled<T>(seen: (pods: PodReport[]) => T | undefined): Promise<T> {
     return until(async () => seen(await this.client.pods()), {
       what: 'the agent to take it',
-      timeoutMs: 15_000,
+      timeoutMs: 60_000,
     });
   }
 

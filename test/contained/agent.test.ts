@@ -107,7 +107,7 @@ describe('an agent beside programs of others', () => {
         await Promise.all(connections.map((connection) => connection.exchange(5, 100)));
         return (await promoted()) - start >= BigInt(each * connections.length) || undefined;
       },
-      { what: 'connections to be promoted', timeoutMs: 15_000, everyMs: 50 },
+      { what: 'connections to be promoted', timeoutMs: 60_000, everyMs: 50 },
     );
   }
 

@@ -41,7 +41,7 @@ describe('acceleration', () => {
         const all = BigInt(socketsPerPod * connections.length);
         return now.every((count, pod) => count - (before[pod] ?? 0n) >= all) ? true : undefined;
       },
-      { what: 'connections to be promoted', timeoutMs: 15_000, everyMs: 50 },
+      { what: 'connections to be promoted', timeoutMs: 60_000, everyMs: 50 },
     );
   }
 
@@ -109,6 +109,6 @@ describe('acceleration', () => {
       assert.equal(transient.length, 4);
       return transient.every(({ entries }) => entries === 0) ? [] : undefined;
     };
-    await until(leftovers, { what: 'maps to be empty', timeoutMs: 5_000, everyMs: 50 });
+    await until(leftovers, { what: 'maps to be empty', timeoutMs: 30_000, everyMs: 50 });
   });
 });

@@ -130,6 +130,10 @@ describe('an agent on a node of a cluster', () => {
     assert.equal(pods.find((each) => each.uid === uid(5))?.error?.code, 'SHUNT_E_POD_NOT_STARTED');
     await kube.start(uid(5), '10.9.0.15');
     await settled('the enrolment', (seen) => stateOf(seen, uid(5)) === 'enrolled');
+    server.put(PODS, meshPod(uid(5), { node, address: '10.9.0.15' }));
+    await settled('what the kubelet reports of it', (seen) =>
+      seen.some((each) => each.uid === uid(5) && each.identity === 'cgroup'),
+    );
     assert.deepEqual([server.count('LIST'), server.count('WATCH')], [1, 1]);
   });
 
@@ -153,6 +157,7 @@ describe('an agent on a node of a cluster', () => {
       assert.equal(after.get(events(type)), (before.get(events(type)) ?? 0) + 1, type);
     assert.ok((after.get(last) ?? 0) > (before.get(last) ?? 0));
     assert.equal(after.get('shunt_watch_lists_total{resource="pods"}'), 1);
+    assert.equal(after.get('shunt_drift_repaired_total'), 0, 'that a pod starts is no drift');
     server.endWatches();
     await until(
       async () => {

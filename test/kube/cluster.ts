@@ -1,4 +1,4 @@
-/** A real API server with etcd behind it, on loopback, for as long as the test runs. No kubelet, no controllers. */
+/** A real API server with etcd behind it, on loopback, for as long as the test runs; alone, or for a whole cluster. */
 import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
@@ -28,11 +28,17 @@ import { selfSigned } from './certificate.ts';
 const CACHE = join(import.meta.dirname, '../../.cache/kube');
 const MANIFESTS = join(import.meta.dirname, '../../daemonset/manifests');
 const ADMIN = 'test:admin';
+/** Of the service range that the server is given. */
+export const API_SERVICE = '10.96.0.1';
 
 const made = v.object({ metadata: v.object({ name: v.string(), uid: v.string() }) });
 const tokenRequest = v.object({ status: v.object({ token: v.string() }) });
 const listed = v.object({ items: v.array(v.unknown()) });
 const version = v.object({ gitVersion: v.string() });
+const applied = v.looseObject({
+  kind: v.string(),
+  metadata: v.looseObject({ name: v.string(), namespace: v.optional(v.string()) }),
+});
 const kinds = v.object({ kind: v.string(), metadata: v.looseObject({ namespace: v.optional(v.string()) }) });
 
 /** One line of the audit log. */
@@ -57,6 +63,8 @@ const RBAC: Record<string, Collection> = {
 const OTHERS: Record<string, Collection> = {
   ConfigMap: (namespace) => `/api/v1/namespaces/${namespace}/configmaps`,
   DaemonSet: (namespace) => `/apis/apps/v1/namespaces/${namespace}/daemonsets`,
+  Deployment: (namespace) => `/apis/apps/v1/namespaces/${namespace}/deployments`,
+  Namespace: () => '/api/v1/namespaces',
 };
 /** Kinds of others' CRDs, which a server without them does not know. */
 const FOREIGN = ['PodMonitor', 'PrometheusRule', 'SecurityContextConstraints'];
@@ -76,11 +84,21 @@ function objectsOf(file: string): ManifestObject[] {
   });
 }
 
+export interface ClusterOptions {
+  /** A node that joins: its name and address. The server is then reached at that address, too, and pods get tokens. */
+  node?: { name: string; address: string };
+}
+
+/** Who a program of the cluster is to the server. */
+export type Member = 'admin' | 'node';
+
 export class Cluster implements AsyncDisposable {
   readonly folder: string;
+  readonly binaries: string;
   readonly port: number;
   readonly admin: ApiConnection;
-  readonly #binaries: string;
+  readonly #node: ClusterOptions['node'];
+  readonly #tokens = { admin: randomUUID(), node: randomUUID() };
   readonly #etcdPort: number;
   readonly #signal: AbortSignal;
   #etcd: LabProcess | null = null;
@@ -91,20 +109,23 @@ export class Cluster implements AsyncDisposable {
     binaries: string,
     ports: readonly [number, number],
     signal: AbortSignal,
+    node: ClusterOptions['node'],
   ) {
     this.folder = folder;
-    this.#binaries = binaries;
+    this.binaries = binaries;
+    this.#node = node;
     [this.port, this.#etcdPort] = ports;
     this.#signal = signal;
     const account = join(folder, 'admin');
     mkdirSync(account);
-    const tls = selfSigned();
+    const tls = selfSigned(['127.0.0.1', ...(node === undefined ? [] : [node.address, API_SERVICE])]);
     writeFileSync(join(folder, 'server.key'), tls.key, { mode: 0o600 });
     writeFileSync(join(folder, 'server.crt'), tls.cert);
     writeFileSync(join(account, 'ca.crt'), tls.cert);
-    const token = randomUUID();
-    writeFileSync(join(account, 'token'), token, { mode: 0o600 });
-    writeFileSync(join(folder, 'tokens.csv'), `${token},${ADMIN},1,"system:masters"\n`, { mode: 0o600 });
+    writeFileSync(join(account, 'token'), this.#tokens.admin, { mode: 0o600 });
+    const users = [`${this.#tokens.admin},${ADMIN},1,"system:masters"`];
+    if (node !== undefined) users.push(`${this.#tokens.node},system:node:${node.name},2,"system:nodes"`);
+    writeFileSync(join(folder, 'tokens.csv'), `${users.join('\n')}\n`, { mode: 0o600 });
     writeFileSync(
       join(folder, 'audit.yaml'),
       'apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [ResponseStarted, ResponseComplete, Panic]\nrules:\n- level: Metadata\n',
@@ -113,7 +134,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** @throws SHUNT_E_LAB_TOOL when it was never built */
-  static async start(signal: AbortSignal): Promise<Cluster> {
+  static async start(signal: AbortSignal, { node }: ClusterOptions = {}): Promise<Cluster> {
     const [built] = existsSync(CACHE) ? readdirSync(CACHE) : [];
     const binaries = join(CACHE, built ?? '');
     if (built === undefined || !existsSync(join(binaries, 'kube-apiserver'))) {
@@ -122,7 +143,7 @@ export class Cluster implements AsyncDisposable {
       });
     }
     const folder = mkdtempSync(join(tmpdir(), 'shunt-cluster-'));
-    const cluster = new Cluster(folder, binaries, [await freePort(), await freePort()], signal);
+    const cluster = new Cluster(folder, binaries, [await freePort(), await freePort()], signal, node);
     try {
       await cluster.#startEtcd();
       await cluster.startApiServer();
@@ -144,10 +165,24 @@ export class Cluster implements AsyncDisposable {
   async startApiServer(): Promise<void> {
     const { folder } = this;
     const file = (name: string) => join(folder, name);
+    const reach =
+      this.#node === undefined
+        ? // Pods need no token here, and nobody makes the default accounts.
+          [
+            '--bind-address=127.0.0.1',
+            '--authorization-mode=RBAC',
+            '--disable-admission-plugins=ServiceAccount',
+          ]
+        : [
+            '--bind-address=0.0.0.0',
+            `--advertise-address=${this.#node.address}`,
+            '--authorization-mode=Node,RBAC',
+            '--allow-privileged=true',
+          ];
     this.#apiServer = await this.#run('kube-apiserver', [
       `--etcd-servers=http://127.0.0.1:${this.#etcdPort}`,
       `--secure-port=${this.port}`,
-      '--bind-address=127.0.0.1',
+      ...reach,
       '--service-cluster-ip-range=10.96.0.0/24',
       `--tls-cert-file=${file('server.crt')}`,
       `--tls-private-key-file=${file('server.key')}`,
@@ -155,9 +190,6 @@ export class Cluster implements AsyncDisposable {
       `--service-account-key-file=${file('server.crt')}`,
       `--service-account-signing-key-file=${file('server.key')}`,
       `--token-auth-file=${file('tokens.csv')}`,
-      '--authorization-mode=RBAC',
-      // Pods need no token here, and nobody makes the default accounts.
-      '--disable-admission-plugins=ServiceAccount',
       `--audit-policy-file=${file('audit.yaml')}`,
       `--audit-log-path=${file('audit.log')}`,
     ]);
@@ -183,6 +215,34 @@ export class Cluster implements AsyncDisposable {
 
   async version(): Promise<string> {
     return v.parse(version, await this.admin.get('/version', {}, this.#signal)).gitVersion;
+  }
+
+  /** Writes a kubeconfig for a program of the cluster; returns its path. */
+  kubeconfig(member: Member): string {
+    const path = join(this.folder, `${member}.kubeconfig`);
+    const cluster = {
+      server: `https://127.0.0.1:${this.port}`,
+      'certificate-authority': join(this.folder, 'server.crt'),
+    };
+    const config = {
+      ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'x' },
+      clusters: [{ name: 'c', cluster }],
+      users: [{ name: 'u', user: { token: this.#tokens[member] } }],
+      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+    };
+    writeFileSync(path, JSON.stringify(config), { mode: 0o600 });
+    return path;
+  }
+
+  /** Has objects be so (server-side apply), whether they are there or not. */
+  async apply(objects: readonly object[]): Promise<void> {
+    for (const object of objects) {
+      const { kind, metadata } = v.parse(applied, object);
+      const collection = { ...RBAC, ...OTHERS }[kind]?.(metadata.namespace);
+      assert.ok(collection !== undefined, kind);
+      const path = `${collection}/${metadata.name}?fieldManager=test&force=true`;
+      await this.#patch(path, object, 'application/apply-patch+yaml');
+    }
   }
 
   /** Makes the service account of the manifests, with exactly what they let it do. */
@@ -246,18 +306,22 @@ export class Cluster implements AsyncDisposable {
 
   /** What a kubelet would report of the pod; a merge patch (RFC 7386). */
   async patchStatus(namespace: string, name: string, status: object): Promise<void> {
+    const path = `/api/v1/namespaces/${namespace}/pods/${name}/status`;
+    await this.#patch(path, { status }, 'application/merge-patch+json');
+  }
+
+  async #patch(path: string, object: object, type: string): Promise<void> {
     using credentials = this.credentials(join(this.folder, 'admin'));
     const { headers, agent } = await credentials.present();
-    const url = new URL(`/api/v1/namespaces/${namespace}/pods/${name}/status`, credentials.server);
-    const body = Buffer.from(JSON.stringify({ status }));
-    const sent = request(url, {
+    const body = Buffer.from(JSON.stringify(object));
+    const sent = request(new URL(path, credentials.server), {
       method: 'PATCH',
       agent,
-      headers: { ...headers, 'content-type': 'application/merge-patch+json', 'content-length': body.length },
+      headers: { ...headers, 'content-type': type, 'content-length': body.length },
     });
     const [answer] = (await once(sent.end(body), 'response')) as [IncomingMessage];
     const text = Buffer.concat(await Array.fromAsync<Buffer>(answer)).toString();
-    assert.equal(answer.statusCode, 200, text);
+    assert.ok(answer.statusCode === 200 || answer.statusCode === 201, text);
   }
 
   /** What was asked of the server by whom, in order of arrival. */
@@ -294,7 +358,7 @@ export class Cluster implements AsyncDisposable {
 
   #run(name: string, args: string[]): Promise<LabProcess> {
     const logFile = join(this.folder, `${name}.log`);
-    return LabProcess.start(name, [join(this.#binaries, name), ...args], { logFile });
+    return LabProcess.start(name, [join(this.binaries, name), ...args], { logFile });
   }
 }
 

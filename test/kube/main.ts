@@ -165,6 +165,39 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
     await cluster.admin.delete(`${SHOP}/rbac`, { gracePeriodSeconds: 0 }, signal);
   });
 
+  it('does not accept a stale token, which the reflector tells; with a good one it goes on', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'shunt-stale-'));
+    const good = readFileSync(join(account, 'token'), 'utf8');
+    writeFileSync(join(folder, 'ca.crt'), readFileSync(join(account, 'ca.crt')));
+    // As one of an account that is no more: its signature is not of this server.
+    const stale = `${good.slice(0, -4)}AAAA`;
+    writeFileSync(join(folder, 'token'), stale);
+    using connection = new ApiConnection(cluster.credentials(folder));
+    const ended = new AbortController();
+    const reflector = new Reflector({
+      connection,
+      path: PODS,
+      fieldSelector: 'spec.nodeName=quiet',
+      read: readKubernetesPod,
+      changed: () => {},
+      timings: { ...DEFAULT_REFLECTOR_TIMINGS, backoff: { shortestMs: 20, longestMs: 100 }, watchSeconds: 2 },
+    });
+    const running = reflector.run(AbortSignal.any([ended.signal, stop.signal]));
+    const unauthorized = () => reflector.error?.code === 'SHUNT_E_KUBE_UNAUTHORIZED' || undefined;
+    await until(unauthorized, { what: 'the refusal' });
+    assert.ok(!reflector.synced);
+    writeFileSync(join(folder, 'token'), good);
+    await until(() => (reflector.synced && reflector.error === null) || undefined, { what: 'the list' });
+    // A watch that is open outlives its token; the next does not.
+    writeFileSync(join(folder, 'token'), stale);
+    await until(unauthorized, { what: 'the next watch', timeoutMs: 20_000 });
+    writeFileSync(join(folder, 'token'), good);
+    await until(() => reflector.error === null || undefined, { what: 'the watch' });
+    ended.abort();
+    await running;
+    rmSync(folder, { recursive: true });
+  });
+
   it('carries a quiet watch on by bookmarks: watches end and go on, the version moves, and nothing is listed', async () => {
     using connection = connect();
     const ended = new AbortController();

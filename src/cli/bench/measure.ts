@@ -96,11 +96,9 @@ async function measureParts(
   { rounds, cpus, signal }: Pick<MeasureOptions, 'rounds' | 'cpus' | 'signal'>,
   end: number,
 ): Promise<void> {
+  await Promise.all(parts.map(({ one, lane }) => one.prepare?.(lane, rounds, signal)));
   for (const { one, lane } of parts) {
     signal?.throwIfAborted();
-    await lane.place(one.placement, cpus);
-    await one.prepare?.(lane, rounds, signal);
-    // Holders that a case started are where they were started.
     await lane.place(one.placement, cpus);
     await one.sample(lane);
   }

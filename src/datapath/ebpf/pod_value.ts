@@ -68,7 +68,10 @@ export function samePod(a: Pod, b: Pod): boolean {
   );
 }
 
-/** Depth below the root of the hierarchy, as bpf_get_current_ancestor_cgroup_id() counts it: a child of the root is 1. */
+/**
+ * Depth below the root that is seen here, a child of which is at 1. In a cgroup namespace that is less than what
+ * bpf_get_current_ancestor_cgroup_id() counts, so the programs look further down (bpf/pods.h).
+ */
 function cgroupLevel(cgroup: CgroupRef): number {
   const path = realpathSync(cgroup.path);
   const mount = cgroup2Mounts().find((candidate) => path.startsWith(`${candidate}/`));

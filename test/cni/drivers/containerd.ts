@@ -17,30 +17,35 @@ export interface ContainerdOptions {
   folder: string;
   netDir: string;
   binDir: string;
-  /** Namespace that bridges of CNI are made in. */
-  netns: string;
+  /** Namespace that bridges of CNI are made in; its own is the caller's. */
+  netns?: string;
+  /** Default `native`, which needs nothing of the file system. */
+  snapshotter?: 'native' | 'overlayfs';
   /** Name of the cgroup above all pods, in every hierarchy. */
   cgroup: string;
 }
 
 export class Containerd implements AsyncDisposable {
   readonly cri: Cri;
+  readonly socket: string;
   readonly #process: LabProcess;
   readonly #cgroup: string;
 
   private constructor(process: LabProcess, socket: string, cgroup: string) {
     this.#process = process;
     this.#cgroup = cgroup;
+    this.socket = socket;
     this.cri = new Cri(socket);
   }
 
-  static async start({ folder, netDir, binDir, netns, cgroup }: ContainerdOptions): Promise<Containerd> {
+  static async start(options: ContainerdOptions): Promise<Containerd> {
+    const { folder, netDir, binDir, netns, cgroup, snapshotter = 'native' } = options;
     const socket = join(folder, 'c.sock');
     const config = join(folder, 'containerd.toml');
-    writeFileSync(config, configText({ folder, socket, netDir, binDir }));
+    writeFileSync(config, configText({ folder, socket, netDir, binDir, snapshotter }));
     const logFile = join(folder, 'containerd.log');
     const process = await LabProcess.start('containerd', ['containerd', '--config', config], {
-      place: { netns },
+      place: netns === undefined ? {} : { netns },
       logFile,
     });
     const containerd = new Containerd(process, socket, cgroup);
@@ -87,7 +92,7 @@ function removeEmpty(directory: string): void {
   rmdirSync(directory);
 }
 
-function configText({ folder, socket, netDir, binDir }: Record<string, string>): string {
+function configText({ folder, socket, netDir, binDir, snapshotter }: Record<string, string>): string {
   return `version = 2
 root = "${folder}/root"
 state = "${folder}/state"
@@ -107,7 +112,7 @@ state = "${folder}/state"
     bin_dir = "${binDir}"
     conf_dir = "${netDir}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
+    snapshotter = "${snapshotter}"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 `;

@@ -5,6 +5,7 @@
  *   probe                       stays, as a pause container does
  *   probe connect ADDRESS PORT  connects once, prints what the other end says or why it did not
  *   probe serve PORT            tells whoever connects by which address it came
+ *   probe soak ADDRESS PORT     connects a hundred times a second, and prints each time as above
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,12 +46,30 @@ static int serve(int port)
 	}
 }
 
-int main(int argc, char **argv)
+static int ask(const char *address, int port)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
 	char line[200];
 	ssize_t bytes;
-	int fd;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	alarm(10);
+	inet_pton(AF_INET, address, &to.sin_addr);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
+		puts(errno == ECONNREFUSED ? "refused" : strerror(errno));
+	} else {
+		bytes = read(fd, line, sizeof(line) - 1);
+		if (bytes > 0)
+			fwrite(line, 1, bytes, stdout);
+		else
+			puts(bytes == 0 ? "closed" : strerror(errno));
+	}
+	close(fd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
 
 	signal(SIGTERM, end);
 	signal(SIGINT, end);
@@ -59,16 +78,11 @@ int main(int argc, char **argv)
 	if (argc < 4)
 		for (;;)
 			pause();
-	alarm(10);
-	to.sin_port = htons(atoi(argv[3]));
-	inet_pton(AF_INET, argv[2], &to.sin_addr);
-	fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
-		puts(errno == ECONNREFUSED ? "refused" : strerror(errno));
-		return 0;
+	if (strcmp(argv[1], "soak") != 0)
+		return ask(argv[2], atoi(argv[3]));
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (;;) {
+		ask(argv[2], atoi(argv[3]));
+		usleep(10000);
 	}
-	bytes = read(fd, line, sizeof(line) - 1);
-	if (bytes > 0)
-		fwrite(line, 1, bytes, stdout);
-	return 0;
 }
