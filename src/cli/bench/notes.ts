@@ -48,6 +48,12 @@ const NOTES: readonly Note[] = [
   policy are 0.1 %. Next: to take the destination across without \`pairs\`, and one storage in place of three.`,
   },
   {
+    title: 'Streams',
+    about: /^stream/,
+    text: () =>
+      'A stream is never taken up: it goes by TCP, and what is gained is connection tracking alone. Redirecting it needs a reader that tells the two kinds of bytes apart ([acceleration.md](acceleration.md), Limits).',
+  },
+  {
     title: 'Rules',
     about: /10,000 rules|own with no rule/,
     text: () =>
