@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import { type Backend, startBackend } from '../../src/agent/backend.ts';
 import { CgroupTree } from '../../src/lab/cgroup.ts';
+import { until } from '../../src/lab/deadline.ts';
 import { resolveNetns } from '../../src/pod/netns.ts';
 import type { PodObject } from '../../src/pod/workload.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
@@ -176,12 +177,15 @@ async function step(world: World, model: Model, each: Op): Promise<Model> {
       await world.reconcile();
       model.reconcile(namespaces.isThere, isMeshed);
       return seen(world, model);
-    case 'vanish':
+    case 'vanish': {
+      const cookie = namespaces.cookie(each.netns);
       namespaces.remove(each.netns);
+      if (cookie !== null) await world.kernel.ended(cookie);
       await world.reconcile();
       model.reconcile(namespaces.isThere, isMeshed);
       namespaces.make(each.netns);
       return seen(world, model);
+    }
     case 'gc': {
       const valid = each.valid.map((containerID) => ({ containerID, ifname: 'eth0' }));
       const stdin = JSON.stringify({ cniVersion: '1.1.0', name: 'net', 'cni.dev/valid-attachments': valid });
@@ -262,6 +266,11 @@ test(`${ON_KERNEL} sequences on the kernel's`, async (t) => {
   const kernel: Kernel = {
     isThere: namespaces.isThere,
     held: () => backend?.datapath.pods().map(({ cookie }) => cookie) ?? [],
+    ended: async (cookie) => {
+      const ended = () =>
+        kernel.held().includes(cookie) && !backend?.datapath.isGone(cookie) ? undefined : true;
+      await until(ended, { what: 'a network namespace to end' });
+    },
     async start() {
       backend?.[Symbol.dispose]();
       backend = await startBackend(

@@ -27,6 +27,8 @@ export interface Kernel {
   /** Network namespaces whose pods are in force. */
   held(): bigint[];
   isThere(cookie: bigint): boolean;
+  /** Returns once a namespace that was taken away has ended, which the kernel does when it comes to it. */
+  ended(cookie: bigint): Promise<void>;
 }
 
 /** A data plane in memory. */
@@ -41,6 +43,8 @@ export class FakeKernel implements Kernel {
   held(): bigint[] {
     return [...this.#pods.keys()];
   }
+
+  async ended(): Promise<void> {}
 
   async start(): Promise<Datapath> {
     const pods = this.#pods;
