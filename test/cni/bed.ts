@@ -11,6 +11,7 @@ import { until } from '../../src/lab/deadline.ts';
 import { podManifest } from '../../src/lab/manifest.ts';
 import { attemptAt, LabProcess, type Place } from '../../src/lab/process.ts';
 import { type Netns, OUTSIDE, Topology } from '../../src/lab/topology.ts';
+import { pinFolder, type TestBpffs } from '../fixtures/bpffs.ts';
 import { CLI } from '../fixtures/cli.ts';
 import { netconf, type PluginRun, podArgs, runPlugin } from './plugin.ts';
 
@@ -40,15 +41,15 @@ export class CniBed implements AsyncDisposable {
   readonly cniSocket: string;
   readonly client: AgentClient;
   readonly #cgroup: CgroupTree;
-  readonly #bpffs: string;
+  readonly #pins: TestBpffs;
   readonly #stack = new AsyncDisposableStack();
   #agent: LabProcess | null = null;
 
-  private constructor(folder: string, topology: Topology, cgroup: CgroupTree, bpffs: string) {
+  private constructor(folder: string, topology: Topology, cgroup: CgroupTree, pins: TestBpffs) {
     this.folder = folder;
     this.topology = topology;
     this.#cgroup = cgroup;
-    this.#bpffs = bpffs;
+    this.#pins = pins;
     this.cniSocket = join(folder, 'run', 'cni.sock');
     this.client = new AgentClient(join(folder, 'run', 'agent.sock'));
   }
@@ -58,10 +59,9 @@ export class CniBed implements AsyncDisposable {
     const prefix = `shunt-${label}${process.pid}`;
     const folder = mkdtempSync(join(tmpdir(), 'shunt-cni-'));
     mkdirSync(join(folder, 'pods'));
-    const bpffs = join('/sys/fs/bpf', prefix);
-    mkdirSync(bpffs);
+    const pins = pinFolder(prefix);
     const cgroup = CgroupTree.make(prefix);
-    return new CniBed(folder, await Topology.make(prefix, pods), cgroup, bpffs);
+    return new CniBed(folder, await Topology.make(prefix, pods), cgroup, pins);
   }
 
   /** @param more options of the agent */
@@ -73,7 +73,7 @@ export class CniBed implements AsyncDisposable {
         file,
         ...words,
         'agent',
-        ...['--pods', join(this.folder, 'pods'), '--cgroup', this.#cgroup.path, '--bpffs', this.#bpffs],
+        ...['--pods', join(this.folder, 'pods'), '--cgroup', this.#cgroup.path, '--bpffs', this.#pins.path],
         ...['--socket', this.client.socket, '--cni-socket', this.cniSocket],
         ...more,
       ],
@@ -191,11 +191,11 @@ export class CniBed implements AsyncDisposable {
 
   /** Takes the pod's inbound attachment out of the kernel, behind the agent's back. */
   async breakInbound(cookie: string): Promise<void> {
-    const pin = readdirSync(join(this.#bpffs, 'shunt'), { recursive: true, encoding: 'utf8' }).find((name) =>
-      name.includes(cookie),
+    const pin = readdirSync(join(this.#pins.path, 'shunt'), { recursive: true, encoding: 'utf8' }).find(
+      (name) => name.includes(cookie),
     );
     if (pin === undefined) throw new Error(`nothing is pinned for ${cookie}`);
-    rmSync(join(this.#bpffs, 'shunt', pin), { recursive: true });
+    rmSync(join(this.#pins.path, 'shunt', pin), { recursive: true });
   }
 
   async #connect(place: Place, ip: string, port: number): Promise<string> {
@@ -207,11 +207,11 @@ export class CniBed implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop('SIGKILL');
-    await attempt([...CLI, 'cleanup', '--bpffs', this.#bpffs, '--socket', this.client.socket]);
+    await attempt([...CLI, 'cleanup', '--bpffs', this.#pins.path, '--socket', this.client.socket]);
     await this.#stack.disposeAsync();
     await this.#cgroup[Symbol.asyncDispose]();
     await this.topology[Symbol.asyncDispose]();
-    rmSync(this.#bpffs, { recursive: true, force: true });
+    this.#pins[Symbol.dispose]();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -1,5 +1,5 @@
 /** A lab with two pods, and agents that are started, killed and refused on it. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PodReport, StatusReport } from '../../src/agent/api.ts';
 import { AgentClient } from '../../src/agent/client.ts';
@@ -10,6 +10,7 @@ import { APP_PORT } from '../../src/lab/host.ts';
 import { Lab, type PodOptions } from '../../src/lab/lab.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import type { SidecarKind } from '../../src/lab/sidecar.ts';
+import { pinFolder, type TestBpffs } from '../fixtures/bpffs.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** In an emulated machine the bundle: it loads in a fraction of the time that the sources take there. */
@@ -34,12 +35,14 @@ export class FaultBed implements AsyncDisposable {
   readonly socket: string;
   readonly client: AgentClient;
   readonly #program: Argv;
+  readonly #pins: TestBpffs;
   #agent: LabProcess | null = null;
 
-  private constructor(lab: Lab, bpffs: string, program: Argv) {
+  private constructor(lab: Lab, pins: TestBpffs, program: Argv) {
     this.lab = lab;
     this.#program = program;
-    this.bpffs = bpffs;
+    this.#pins = pins;
+    this.bpffs = pins.path;
     this.socket = join(lab.folder, 'agent.sock');
     this.client = new AgentClient(this.socket, { timeoutMs: patient(10_000) });
   }
@@ -54,14 +57,11 @@ export class FaultBed implements AsyncDisposable {
   ): Promise<FaultBed> {
     const { program = CLI, sidecar = 'haproxy', pods = USUAL } = options;
     const prefix = `shunt-${name}${process.pid}`;
-    const bpffs = join('/sys/fs/bpf', prefix);
-    mkdirSync(bpffs);
-    try {
-      return new FaultBed(await Lab.open({ prefix, sidecar, pods, apps: pods === USUAL }), bpffs, program);
-    } catch (error) {
-      rmSync(bpffs, { recursive: true });
-      throw error;
-    }
+    using stack = new DisposableStack();
+    const pins = stack.use(pinFolder(prefix));
+    const lab = await Lab.open({ prefix, sidecar, pods, apps: pods === USUAL });
+    stack.move();
+    return new FaultBed(lab, pins, program);
   }
 
   /** Command line of an agent on this bed; later options win. */
@@ -183,7 +183,7 @@ export class FaultBed implements AsyncDisposable {
     await this.stop('SIGKILL');
     await this.cli('cleanup');
     await this.lab[Symbol.asyncDispose]();
-    rmSync(this.bpffs, { recursive: true, force: true });
+    this.#pins[Symbol.dispose]();
   }
 }
 

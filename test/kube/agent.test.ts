@@ -1,6 +1,6 @@
 /** The agent as on a node of a cluster: a strict API server, pods shaped as a kubelet leaves them, the real data plane. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -11,6 +11,7 @@ import { attempt } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import { netnsInode } from '../../src/pod/netns.ts';
+import { pinFolder } from '../fixtures/bpffs.ts';
 import { metricsAddress, scrape } from '../fixtures/scrape.ts';
 import { ApiServer } from './api_server.ts';
 import { KubeNode, meshPod } from './node.ts';
@@ -30,14 +31,14 @@ describe('an agent on a node of a cluster', () => {
   const folder = mkdtempSync(join(tmpdir(), 'shunt-kube-'));
   const kubeconfig = join(folder, 'kubeconfig');
   const socket = join(folder, 'agent.sock');
-  const bpffs = join('/sys/fs/bpf', `shunt-kube${process.pid}`);
+  const folderOfPins = pinFolder(`shunt-kube${process.pid}`);
   const client = new AgentClient(socket);
   let kube: KubeNode;
   let server: ApiServer;
   let port: number;
   let agent: LabProcess | null = null;
 
-  const pins = ['--bpffs', bpffs, '--socket', socket];
+  const pins = ['--bpffs', folderOfPins.path, '--socket', socket];
   async function start(reconcileSeconds = 3600): Promise<void> {
     const source = ['--kubeconfig', kubeconfig, '--node-name', node, '--cgroup', kube.cgroup.path];
     const argv = [
@@ -76,7 +77,6 @@ describe('an agent on a node of a cluster', () => {
   const stateOf = (pods: PodReport[], of: string) => pods.find((each) => each.uid === of)?.state;
 
   before(async () => {
-    mkdirSync(bpffs);
     kube = stack.use(new KubeNode('agent'));
     server = await ApiServer.start();
     port = server.port;
@@ -100,7 +100,7 @@ describe('an agent on a node of a cluster', () => {
     await attempt([...CLI, 'cleanup', ...pins]);
     await server?.[Symbol.asyncDispose]();
     await stack.disposeAsync();
-    rmSync(bpffs, { recursive: true, force: true });
+    folderOfPins[Symbol.dispose]();
     rmSync(folder, { recursive: true, force: true });
   });
 
