@@ -50,12 +50,14 @@ describe('what is listed', () => {
     assert.equal(names.size, ITEMS.length);
   });
 
-  it('does not cover another field, another value or a missing answer', () => {
+  it('does not cover another item, field or value, or a missing answer', () => {
+    const listed = 'a sidecar with MPTCP listeners, outbound';
     const fact = { call: 'app names', field: 'local', value: '127.0.0.1:15001' };
-    const known = (saw: typeof fact) =>
-      compare('an item', [fact], [saw]).map((found) => found.known !== null);
+    const known = (saw: typeof fact, item = listed) =>
+      compare(item, [fact], [saw]).map((found) => found.known !== null);
     assert.deepEqual(known(fact), []);
     assert.deepEqual(known({ ...fact, value: 'pod:15001' }), [true]);
+    assert.deepEqual(known({ ...fact, value: 'pod:15001' }, 'a blocking connect'), [false]);
     assert.deepEqual(known({ ...fact, value: 'far:15001' }), [false]);
     assert.deepEqual(known({ ...fact, field: 'peer' }), [false, false]);
     const greeted = (landing: string, original: string) => [
@@ -68,7 +70,7 @@ describe('what is listed', () => {
       );
     assert.deepEqual([unanswered('app:8080'), unanswered('sidecar:15001')], [[true], [false]]);
     assert.deepEqual(
-      compare('an item', [fact], []).map(({ saw, known }) => [saw, known]),
+      compare(listed, [fact], []).map(({ saw, known }) => [saw, known]),
       [['none', null]],
     );
   });
