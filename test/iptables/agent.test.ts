@@ -1,11 +1,13 @@
 /** The agent with the iptables backend: two pods with real sidecars, judged by their connections. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { rulesOf } from '../../src/lab/iptables.ts';
+import { CGROUP_ANNOTATION } from '../../src/pod/cgroup.ts';
 import { netnsInode } from '../../src/pod/netns.ts';
 import { FaultBed } from '../faults/bed.ts';
 
@@ -85,6 +87,22 @@ describe('an agent with the iptables backend', () => {
     const status = await bed.start('--bpffs', bed.lab.folder);
     assert.equal(status.backend, 'iptables');
     assert.match(status.backendReason, /^eBPF cannot be used: .*\[SHUNT_E_BPFFS_MISSING\]$/);
+    assert.ok(await bed.redirected());
+    await bed.stop();
+  });
+
+  it('is chosen where cgroup v2 is not mounted', async () => {
+    // Where there are no cgroups no manifest names one.
+    const pods = join(bed.lab.folder, 'without-cgroups');
+    mkdirSync(pods);
+    for (const file of readdirSync(bed.lab.manifests)) {
+      const lines = bed.read(file).split('\n');
+      writeFileSync(join(pods, file), lines.filter((line) => !line.includes(CGROUP_ANNOTATION)).join('\n'));
+    }
+    const script = 'for m in $(findmnt -nrt cgroup2 -o TARGET); do umount -l "$m"; done; exec "$@"';
+    const status = await bed.startUnder(['unshare', '--mount', 'sh', '-c', script, 'sh'], '--pods', pods);
+    assert.equal(status.backend, 'iptables');
+    assert.match(status.backendReason, /^eBPF cannot be used: .*\[SHUNT_E_CGROUP2_MISSING\]$/);
     assert.ok(await bed.redirected());
     await bed.stop();
   });
