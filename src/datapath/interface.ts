@@ -1,4 +1,5 @@
 import type { Workload } from '../pod/workload.ts';
+import type { Acceleration } from '../policy/policy.ts';
 
 /** What the kernel holds of one pod. */
 export interface HeldPod {
@@ -9,7 +10,7 @@ export interface HeldPod {
   inbound: boolean;
   /** Listeners captured for inbound, per family. */
   listeners: { ip4: number; ip6: number };
-  acceleration: 'off' | 'outbound' | 'full';
+  acceleration: Acceleration;
   counters: Record<string, bigint>;
 }
 
