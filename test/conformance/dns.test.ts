@@ -98,6 +98,33 @@ describe('queries of a pod of kuma', () => {
           assert.match(line, new RegExp(`peer=${two}#53`));
         });
 
+        it('tells servers apart that one sendmmsg asked', async () => {
+          const lines = await ask(contender, 'app', 'at-once', [one, two, one]);
+          const from = lines.map((line) => line.split(' ')[0]);
+          assert.deepEqual(from, [`from=${one}#53`, `from=${two}#53`, `from=${one}#53`]);
+        });
+
+        it('lets a connected socket that asks another server hear nobody but its own', async () => {
+          assert.deepEqual(await ask(contender, 'app', 'mixed', [one, two]), [
+            `from=${one}#53 peer=${one}#53 answer=resolver pod#client`,
+            `from=none peer=${one}#53 answer=`,
+          ]);
+        });
+
+        it('lets a connected socket name its own server', async () => {
+          const line = `from=${one}#53 peer=${one}#53 answer=resolver pod#client`;
+          assert.deepEqual(await ask(contender, 'app', 'mixed', [one, one]), [line, line]);
+        });
+
+        // Over IPv6 the rules themselves leave such a socket without an answer.
+        if (family === 4) {
+          it('answers a socket that was connected to another server', async () => {
+            assert.deepEqual(await ask(contender, 'app', 'parted', [one, two]), [
+              `from=${two}#53 peer=none answer=resolver pod#client`,
+            ]);
+          });
+        }
+
         it("lets the sidecar's own queries go where they go", async () => {
           const [line = ''] = await ask(contender, 'sidecar', 'unconnected', [one]);
           assert.equal(line, 'from=none peer=none answer=');
