@@ -10,12 +10,34 @@ const SHORT = [
   'node --conditions=source test/conformance/main.ts --mesh istio --backend ebpf --failed',
 ].join(' && ');
 const TIMEOUT_S = 420;
-/** With no eBPF on the machine the guest runs all that needs it, 10 to 20 times slower. */
+/** With no eBPF on the machine the guest runs what needs it, 10 to 30 times slower. */
 const ALL_TIMEOUT_S = 3 * 3600;
 const FILE_TIMEOUT_S = 1800;
+/**
+ * What the guest then runs: that the programs load, and take every connection where the rules would. The rest is whole
+ * agents and proxies under load, which would take it a day's work, and files that outlast any limit.
+ */
+const CORE = [
+  'native/libbpf-ts/',
+  'src/agent/',
+  'src/cli/bench/',
+  'src/cli/explain/',
+  'src/datapath/',
+  'src/pod/',
+  'test/conformance/',
+  'test/contained/',
+  'test/iptables/orders.test.ts',
+  'test/policy/',
+  'test/vm/',
+];
 /** The guest cannot be had, which says nothing about what it would have run. */
 const UNAVAILABLE = /\[(SHUNT_E_VM_(?:PACKAGE|QEMU|MACHINE))\]/;
 const TAIL_LINES = 40;
+
+/** @param {string} file below the checkout */
+export function inGuest(file) {
+  return CORE.some((folder) => file.startsWith(folder));
+}
 
 /**
  * Runs tests on another kernel, in an emulated machine.
