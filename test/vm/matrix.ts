@@ -281,7 +281,7 @@ export function markdown(rows: readonly KeptRow[], suites: readonly Suite[]): st
     'Two suites are bounded, with the same checks: in a guest the crowd of faithful has 200 connections instead of 2000, and',
     'integrity plays each scenario once a round instead of six times, under HAProxy alone.',
     '',
-    "`npm test` runs load and Istio's conformance on 6.1 as well, about a minute. When the guest cannot be had (no mirror,",
+    "`npm test` runs load, identity and Istio's conformance on 6.1 as well, a few minutes. Where the guest cannot be had (no mirror,",
     'no QEMU) that one test is skipped with the reason.',
     '',
     'Where the machine has no working eBPF, `npm test` has the guest run what needs it, as far as that ends: the library, the',
