@@ -40,7 +40,16 @@ export interface AccelerationState {
 
 /** One thing that acceleration must not change, tried out on this kernel. */
 export interface CanaryItem {
-  name: string;
+  name:
+    | 'redirect'
+    | 'order'
+    | 'bound'
+    | 'wake-ups'
+    | 'half close'
+    | 'reset'
+    | 'unread bytes'
+    | 'unread redirected bytes'
+    | 'splice';
   /** What stays off when it fails: everything, sockets of applications, or nothing that is on by default. */
   needed: 'all' | 'applications' | 'note';
   /** What was wrong; null when nothing was. */
