@@ -1,14 +1,24 @@
 /** A node as a kubelet would leave it, without one: pods with a network namespace, container cgroups and processes. */
+
+import * as v from 'valibot';
 import { until } from '../../src/lab/deadline.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import { netnsInode } from '../../src/pod/netns.ts';
-import { type TestCgroup, type TestNetns, testCgroup, testNetns, testProcess } from '../fixtures/kernel.ts';
+import {
+  type TestCgroup,
+  type TestNetns,
+  type TestProcess,
+  testCgroup,
+  testNetns,
+  testProcess,
+} from '../fixtures/kernel.ts';
 import { fixtureObject } from '../fixtures/pod.ts';
 import type { StoredObject } from './api_server.ts';
 
 const WAIT = 'console.log("up"); setInterval(() => {}, 1e6)';
 export const containerId = (digit: string) => digit.repeat(64);
 export const SANDBOX = containerId('a');
+export const APP = containerId('b');
 export const PROXY = containerId('c');
 
 export class KubeNode implements AsyncDisposable {
@@ -21,20 +31,29 @@ export class KubeNode implements AsyncDisposable {
     this.#kubepods = this.#stack.use(this.cgroup.child('kubepods'));
   }
 
-  /** Starts a pod's sandbox and sidecar container; disposed of, both have ended and its namespace is gone. */
-  async start(uid: string, address: string): Promise<StartedPod> {
+  /**
+   * Starts a pod's sandbox and sidecar container; disposed of, both have ended and its namespace is gone.
+   *
+   * @param sidecar program of the sidecar, as testProcess() takes it
+   */
+  async start(uid: string, address: string, sidecar = WAIT): Promise<StartedPod> {
     await using stack = new AsyncDisposableStack();
     const netns = stack.use(testNetns('kube', [`${address}/24`]));
     const pod = stack.use(this.#kubepods.child(`pod${uid}`));
-    for (const id of [SANDBOX, PROXY]) {
-      stack.use(await testProcess(WAIT, { netns, cgroup: stack.use(pod.child(id)) }));
+    for (const [id, script] of [
+      [SANDBOX, WAIT],
+      [PROXY, sidecar],
+    ] as const) {
+      stack.use(await testProcess(script, { netns, cgroup: stack.use(pod.child(id)) }));
     }
-    const owned = this.#stack.use(stack.move());
-    return { uid, address, netns, end: () => owned.disposeAsync() };
+    const run = async (container: string, program: string): Promise<TestProcess> =>
+      stacked.use(await testProcess(program, { netns, cgroup: stacked.use(pod.child(container)) }));
+    const stacked = this.#stack.use(stack.move());
+    return { uid, address, netns, run, end: () => stacked.disposeAsync() };
   }
 
   /** As start(), with a sandbox alone and nothing in it but a process that sleeps. */
-  async startSandbox(uid: string, address: string): Promise<StartedPod> {
+  async startSandbox(uid: string, address: string): Promise<Pick<StartedPod, 'netns' | 'end'>> {
     await using stack = new AsyncDisposableStack();
     const netns = stack.use(testNetns('kube', [`${address}/24`]));
     const pod = stack.use(this.#kubepods.child(`pod${uid}`));
@@ -50,7 +69,7 @@ export class KubeNode implements AsyncDisposable {
       everyMs: 2,
     });
     const owned = this.#stack.use(stack.move());
-    return { uid, address, netns, end: () => owned.disposeAsync() };
+    return { netns, end: () => owned.disposeAsync() };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -62,6 +81,8 @@ export interface StartedPod {
   uid: string;
   address: string;
   netns: TestNetns;
+  /** Starts another container; it ends with the pod. */
+  run(container: string, program: string): Promise<TestProcess>;
   end(): Promise<void>;
 }
 
@@ -94,5 +115,38 @@ export function meshPod(
         ? {}
         : { podIP: address, podIPs: [{ ip: address }], containerStatuses: statuses }),
     },
+  };
+}
+
+/** meshPod() as a kube-apiserver takes it: without the fields that only it sets. */
+export function newPod(name: string, node?: string, more: Record<string, string> = {}): object {
+  const { nodeName: _, ...spec } = meshPod('', { node: '', name }).spec;
+  const bare = v
+    .parse(v.array(v.looseObject({})), spec.containers)
+    .map((each) => ({ ...each, volumeMounts: [] }));
+  const init = v
+    .parse(v.array(v.looseObject({})), spec.initContainers)
+    .map((each) => ({ ...each, volumeMounts: [] }));
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: podMetadata(name, more),
+    spec: {
+      ...spec,
+      ...(node === undefined ? {} : { nodeName: node }),
+      volumes: [],
+      containers: bare,
+      initContainers: init,
+    },
+  };
+}
+
+function podMetadata(name: string, more: Record<string, string>): object {
+  const { annotations, labels } = meshPod('', { node: '', name }).metadata;
+  return {
+    name,
+    namespace: 'shop',
+    annotations: { ...v.parse(v.record(v.string(), v.string()), annotations), ...more },
+    labels,
   };
 }
