@@ -93,7 +93,7 @@ export async function outage(agent: KubeAgent, cluster: Cluster, account: string
   const began = await scrape(address);
   const memory = { before: agent.memory, most: 0 };
   await cluster.stopApiServer();
-  // Its life is an hour: for a shorter time it is spoilt.
+  // Its life is an hour, and a server grants a minute more: for a shorter time it is spoilt.
   const token = join(account, 'token');
   if (OUTAGE_MS < TOKEN_SECONDS * 1000)
     writeFileSync(token, `${readFileSync(token, 'utf8').slice(0, -4)}AAAA`);
@@ -165,7 +165,7 @@ export async function outage(agent: KubeAgent, cluster: Cluster, account: string
 
 /** What of the report is as it has to be; throws where it is not. */
 export function assertBounded({ attempts, memory }: OutageReport): void {
-  // It neither gives up nor hammers: some short waits at first, then 15 s and more on average.
+  // It neither gives up nor hammers: some short waits at first, then more than 8 s on average.
   const least = Math.floor(OUTAGE_MS / LONGEST_WAIT_MS) - 1;
   const most = 12 + OUTAGE_MS / 8_000;
   assert.ok(attempts >= least && attempts <= most, `${attempts} attempts, of ${least} to ${most}`);
