@@ -61,6 +61,11 @@ export class PodFinder {
     return placeOf(pod, this.#netns(pod, containers), path === null ? null : cgroupRef(path));
   }
 
+  /** The pod's own cgroups, where it was found last: those of its containers come and go in them. */
+  directories(pod: PodObject): string[] {
+    return this.#directories.get(uidOf(pod)) ?? [];
+  }
+
   /** Whether anything of the pod still runs on this node. */
   isRunning(pod: PodObject): boolean {
     return this.#containers(uidOf(pod)).some(({ pids }) => pids().length > 0);

@@ -20,6 +20,8 @@ export const containerId = (digit: string) => digit.repeat(64);
 export const SANDBOX = containerId('a');
 export const APP = containerId('b');
 export const PROXY = containerId('c');
+/** As a container of the sidecar that is made anew. */
+export const PROXY_AGAIN = containerId('d');
 
 export class KubeNode implements AsyncDisposable {
   readonly cgroup: TestCgroup;
@@ -40,16 +42,24 @@ export class KubeNode implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const netns = stack.use(testNetns('kube', [`${address}/24`]));
     const pod = stack.use(this.#kubepods.child(`pod${uid}`));
-    for (const [id, script] of [
-      [SANDBOX, WAIT],
-      [PROXY, sidecar],
-    ] as const) {
-      stack.use(await testProcess(script, { netns, cgroup: stack.use(pod.child(id)) }));
-    }
-    const run = async (container: string, program: string): Promise<TestProcess> =>
-      stacked.use(await testProcess(program, { netns, cgroup: stacked.use(pod.child(container)) }));
-    const stacked = this.#stack.use(stack.move());
-    return { uid, address, netns, run, end: () => stacked.disposeAsync() };
+    const containers = new Map<string, AsyncDisposableStack>();
+    const run = async (container: string, program = WAIT): Promise<TestProcess> => {
+      const own = new AsyncDisposableStack();
+      const cgroup = own.use(pod.child(container));
+      containers.set(container, own);
+      return own.use(await testProcess(program, { netns, cgroup }));
+    };
+    stack.defer(async () => {
+      for (const own of containers.values()) await own.disposeAsync();
+    });
+    await run(SANDBOX);
+    await run(PROXY, sidecar);
+    const owned = this.#stack.use(stack.move());
+    return {
+      ...{ uid, address, netns, run },
+      endContainer: async (container) => await containers.get(container)?.disposeAsync(),
+      end: () => owned.disposeAsync(),
+    };
   }
 
   /** As start(), with a sandbox alone and nothing in it but a process that sleeps. */
@@ -82,7 +92,9 @@ export interface StartedPod {
   address: string;
   netns: TestNetns;
   /** Starts another container; it ends with the pod. */
-  run(container: string, program: string): Promise<TestProcess>;
+  run(container: string, program?: string): Promise<TestProcess>;
+  /** Ends a container, whose cgroup then goes. */
+  endContainer(container: string): Promise<void>;
   end(): Promise<void>;
 }
 
@@ -96,13 +108,15 @@ export function meshPod(
     phase?: string;
     spec?: object;
     metadata?: object;
+    /** Id of the sidecar's container. */
+    sidecar?: string;
   },
 ): StoredObject & { spec: Record<string, unknown> } {
   const { metadata, spec } = fixtureObject('istio', 'init-ordinary');
-  const { node, name = `web-${uid.slice(-4)}`, address, phase = 'Running' } = options;
+  const { node, name = `web-${uid.slice(-4)}`, address, phase = 'Running', sidecar = PROXY } = options;
   const running = { running: {} };
   const statuses = [
-    { name: 'istio-proxy', containerID: `containerd://${PROXY}`, state: running, lastState: {} },
+    { name: 'istio-proxy', containerID: `containerd://${sidecar}`, state: running, lastState: {} },
   ];
   return {
     apiVersion: 'v1',
