@@ -290,9 +290,7 @@ export class Reconciler {
       ),
     );
     const unclear = snapshot.rejected.length > 0 || [...entries.values()].some(({ error }) => error !== null);
-    const cookies = removedOnly
-      ? removed.keys()
-      : this.#enforcer.heldPods().flatMap(({ pods }) => pods.map((each) => each.cookie));
+    const cookies = removedOnly ? removed.keys() : this.#enforcer.cookies();
     for (const cookie of new Set(cookies)) {
       const pod = removed.get(cookie);
       const gone = this.#enforcer.isGone(cookie);
