@@ -91,6 +91,8 @@ export interface Datapath extends Disposable {
   isGone(cookie: bigint): boolean;
   /** Captures sidecar listeners that are not yet, where the backend needs that; how many. */
   recapture(workload: Workload): number;
+  /** Cookies of the pods whose connections are being decided. */
+  cookies(): bigint[];
   pods(): HeldPod[];
   links(): HeldLink[];
   maps(): MapFill[];
