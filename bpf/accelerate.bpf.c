@@ -87,6 +87,9 @@ static __always_inline bool is_fit(struct sock *sk, struct tcp_sock *tp)
 		return false;
 	if (tp->inet_conn.icsk_ulp_ops || sk->sk_rcvlowat > 1)
 		return false;
+	/* It has had urgent data: redirected, the next would be bytes like any other. */
+	if (tp->urg_seq)
+		return false;
 	return !(sk->__sk_common.skc_flags & (1UL << zerocopy));
 }
 
@@ -471,6 +474,18 @@ static __always_inline int by_tcp(const struct conn *conn, struct flow *me, __u3
 	return SK_PASS;
 }
 
+/* One lookup for both: it is most of what counting costs. */
+static __always_inline void count_redirected(const struct conn *conn, __u32 size)
+{
+	__u64 netns = conn->netns;
+	struct counters *c = bpf_map_lookup_elem(&shunt_counters, &netns);
+
+	if (!c)
+		return;
+	c->values[COUNTER_ACCEL_MESSAGES]++;
+	c->values[COUNTER_ACCEL_BYTES] += size;
+}
+
 SEC("sk_msg")
 int shunt_msg(struct sk_msg_md *msg)
 {
@@ -511,7 +526,6 @@ int shunt_msg(struct sk_msg_md *msg)
 	if (bpf_msg_redirect_hash(msg, &shunt_socks, &peer, BPF_F_INGRESS) != SK_PASS)
 		return by_tcp(conn, me, size);
 	theirs->in_bytes += size;
-	count(conn->netns, COUNTER_ACCEL_MESSAGES);
-	count_by(conn->netns, COUNTER_ACCEL_BYTES, size);
+	count_redirected(conn, size);
 	return SK_PASS;
 }
