@@ -13,17 +13,12 @@ struct {
 /* Keeps the names in BTF, from which user space reads them. */
 const enum counter *shunt_counter_type __attribute__((unused));
 
-static __always_inline void count_by(__u64 netns, enum counter index, __u64 by)
+static __always_inline void count(__u64 netns, enum counter index)
 {
 	struct counters *c = bpf_map_lookup_elem(&shunt_counters, &netns);
 
 	if (c && index < COUNTER_MAX)
-		c->values[index] += by;
-}
-
-static __always_inline void count(__u64 netns, enum counter index)
-{
-	count_by(netns, index, 1);
+		c->values[index]++;
 }
 
 #endif

@@ -201,6 +201,14 @@ forget:
 		bpf_map_delete_elem(&shunt_offers, &key);
 }
 
+/* Only a server that is old enough is told of by the iterator, and its client is older. */
+static __always_inline bool may_be_told(const struct conn *conn)
+{
+	const struct settings *settings = settings_get();
+
+	return !settings || bpf_ktime_get_ns() - conn->since_ns >= settings->min_age_ns;
+}
+
 static __always_inline void on_close(struct bpf_sock_ops *ctx, struct conn *conn)
 {
 	__u64 self = conn->self;
@@ -213,7 +221,7 @@ static __always_inline void on_close(struct bpf_sock_ops *ctx, struct conn *conn
 			bpf_map_delete_elem(&shunt_pairs, &key);
 		else
 			bpf_map_delete_elem(&shunt_offers, &key);
-		if (conn->flags & CONN_ACCEL)
+		if ((conn->flags & CONN_ACCEL) && may_be_told(conn))
 			bpf_map_delete_elem(&shunt_peers, &self);
 	}
 	if (conn->flags & (CONN_WATCHED | CONN_PROMOTED))

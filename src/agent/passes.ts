@@ -19,8 +19,8 @@ export interface PassOptions {
   looked(snapshot: Snapshot): void;
 }
 
-/** How often it is looked whether a pod waits for its first process. */
-const IDLE_RETRY_MS = 100;
+/** Before pods are looked for again after a pass that failed. */
+const FAILED_MS = 100;
 
 export class Passes implements Disposable {
   /** What the last pass over everything found. */
@@ -85,13 +85,10 @@ export class Passes implements Disposable {
   /** Pods that have no process yet are looked for again, without waiting for the next event or the next full pass. */
   async lookAgain(): Promise<void> {
     const { reconciler, signal, looked } = this.#options;
-    while (!signal.aborted) {
-      const at = reconciler.nextRetryMs;
-      const waitMs =
-        at === null ? IDLE_RETRY_MS : Math.max(0, Math.min(IDLE_RETRY_MS, at - performance.now()));
-      await delay(waitMs, undefined, { signal }).catch(() => {});
-      if (signal.aborted || at === null || at > performance.now()) continue;
-      await this.#try(reconciler.retry());
+    while (await reconciler.retryDue(signal)) {
+      // A pass that failed leaves its pods due.
+      if (!(await this.#try(reconciler.retry())))
+        await delay(FAILED_MS, undefined, { signal }).catch(() => {});
       looked(reconciler.snapshot);
     }
   }
@@ -152,7 +149,14 @@ export class Passes implements Disposable {
     Object.assign(this.drift, report, { checkedAt: new Date().toISOString() });
   }
 
-  async #try(pass: Promise<unknown>): Promise<void> {
-    await pass.catch((error) => this.#options.log.error({ err: error }, 'reconcile failed; tried again'));
+  /** @returns whether it went through */
+  async #try(pass: Promise<unknown>): Promise<boolean> {
+    try {
+      await pass;
+      return true;
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'reconcile failed; tried again');
+      return false;
+    }
   }
 }

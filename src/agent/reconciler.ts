@@ -3,6 +3,8 @@
  * enrolled stays so until its manifest is taken away, opts out, or its network namespace is gone: an error is no reason
  * to let its traffic pass by the sidecar.
  */
+
+import { EventEmitter, once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { PodRef } from '../cni/call.ts';
@@ -41,6 +43,7 @@ export class Reconciler {
   #entries = new Map<string, PodEntry>();
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Snapshot = { pods: [], rejected: [] };
+  readonly #turns = new EventEmitter<{ ended: [] }>();
 
   /** @param context what pods are recognised with, asked for at each pass */
   constructor(
@@ -83,8 +86,25 @@ export class Reconciler {
     return report;
   }
 
-  /** When the next pod that has not started is to be looked for again, on the monotonic clock; null without any. */
-  get nextRetryMs(): number | null {
+  /**
+   * Waits until a pod that has not started is due to be looked for again, without a look at the clock where there is none.
+   *
+   * @returns false when the signal ended the wait
+   */
+  async retryDue(signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted) {
+      const waitMs = (this.#nextRetryMs() ?? Number.POSITIVE_INFINITY) - performance.now();
+      if (waitMs <= 0) return true;
+      const until = Number.isFinite(waitMs)
+        ? AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(waitMs))])
+        : signal;
+      await once(this.#turns, 'ended', { signal: until }).catch(() => {});
+    }
+    return false;
+  }
+
+  /** On the monotonic clock; null without any. */
+  #nextRetryMs(): number | null {
     const times = [...this.#entries.values()].flatMap(({ retry }) => retry?.atMs ?? []);
     return times.length === 0 ? null : Math.min(...times);
   }
@@ -180,7 +200,7 @@ export class Reconciler {
 
   #queue<T>(work: () => Promise<T>): Promise<T> {
     const pass = this.#turn.then(work);
-    this.#turn = pass.catch(() => {});
+    this.#turn = pass.catch(() => {}).then(() => void this.#turns.emit('ended'));
     return pass;
   }
 

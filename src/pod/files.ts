@@ -13,6 +13,9 @@ import { MAX_MANIFEST_BYTES, parseManifest } from './manifest.ts';
 import { systemErrorCode } from './syscall.ts';
 import type { NamespaceMarks, PodObject } from './workload.ts';
 
+/** Between the first change of a manifest and a look at it, without more of them. */
+export const MANIFEST_DEBOUNCE_MS = 100;
+
 const MANIFEST_NAME = /^[^.].*\.(?:ya?ml|json)$/;
 
 export interface Snapshot {
@@ -42,7 +45,7 @@ export async function* watchPodFiles(
   path: string,
   options: WatchOptions,
 ): AsyncGenerator<Snapshot, void, void> {
-  const { signal, debounceMs = 100, rereadMs = 30_000 } = options;
+  const { signal, debounceMs = MANIFEST_DEBOUNCE_MS, rereadMs = 30_000 } = options;
   if (signal.aborted) return;
   const files = await PodFiles.at(path);
   if (signal.aborted) return;

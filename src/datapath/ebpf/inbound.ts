@@ -7,15 +7,11 @@ import { operationError } from './failure.ts';
 import type { InboundObject, Objects } from './objects.ts';
 import type { Pins } from './pins.ts';
 
-interface Instance {
-  object: InboundObject;
-  link: Link;
-}
-
 export class Inbound implements Disposable {
   readonly #objects: Objects;
   readonly #pins: Pins;
-  readonly #instances = new Map<bigint, Instance>();
+  /** By netns cookie. The kernel's link holds the program and its maps: ours of the object are closed. */
+  readonly #instances = new Map<bigint, Link>();
 
   constructor(objects: Objects, pins: Pins) {
     this.#objects = objects;
@@ -30,21 +26,19 @@ export class Inbound implements Disposable {
   async attach(netns: NetnsRef): Promise<boolean> {
     if (this.isAttached(netns.cookie)) return false;
     this.#drop(netns.cookie);
-    const object = await this.#objects.loadInbound(netns.cookie);
+    using object = await this.#objects.loadInbound(netns.cookie);
     try {
-      const link = this.#adopt(netns.cookie, object) ?? this.#create(netns, object);
-      this.#instances.set(netns.cookie, { object, link });
+      this.#instances.set(netns.cookie, this.#adopt(netns.cookie, object) ?? this.#create(netns, object));
       return true;
     } catch (error) {
-      object[Symbol.dispose]();
       throw operationError(error, `inbound of ${netns.path}`);
     }
   }
 
   /** Attached by this agent, pinned, and its namespace still there. */
   isAttached(cookie: bigint): boolean {
-    const instance = this.#instances.get(cookie);
-    return instance !== undefined && existsSync(this.#pins.inbound(cookie)) && isAttached(instance.link);
+    const link = this.#instances.get(cookie);
+    return link !== undefined && existsSync(this.#pins.inbound(cookie)) && isAttached(link);
   }
 
   /** True when the pin holds a live attachment, whoever made it. */
@@ -69,7 +63,7 @@ export class Inbound implements Disposable {
    * last that chooses a socket has its way.
    */
   others({ cookie, path }: NetnsRef): string[] {
-    const own = this.#instances.get(cookie)?.link.info().programId;
+    const own = this.#instances.get(cookie)?.info().programId;
     try {
       return attachedPrograms(path, 'sk_lookup')
         .filter((id) => id !== own)
@@ -118,11 +112,8 @@ export class Inbound implements Disposable {
   }
 
   #drop(cookie: bigint): void {
-    const instance = this.#instances.get(cookie);
-    if (instance === undefined) return;
+    this.#instances.get(cookie)?.close();
     this.#instances.delete(cookie);
-    instance.link.close();
-    instance.object[Symbol.dispose]();
   }
 }
 
