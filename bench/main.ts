@@ -24,7 +24,7 @@ import { type BenchResult, runCases } from '../src/cli/bench/run.ts';
 import { judge } from '../src/cli/bench/targets.ts';
 import { Interruption } from '../src/cli/demo/interruption.ts';
 import { processIo } from '../src/cli/io.ts';
-import { CLI } from '../test/fixtures/cli.ts';
+import { AS_IN_IMAGE } from './node_bed.ts';
 import { measureNode } from './node_cost.ts';
 
 const ROUNDS = 15;
@@ -71,7 +71,7 @@ using interruption = new Interruption(io);
 const started = performance.now();
 const result: BenchResult = { measurements: [], promotion: [], profiles: [], node: [] };
 for (const plan of plans) {
-  const options = { cli: CLI, bpffs: '/sys/fs/bpf', rounds, signal: interruption.signal, ...plan };
+  const options = { cli: AS_IN_IMAGE, bpffs: '/sys/fs/bpf', rounds, signal: interruption.signal, ...plan };
   const { measurements, promotion, profiles } = await runCases(options, io);
   result.measurements.push(...measurements);
   result.promotion.push(...promotion);

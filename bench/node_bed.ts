@@ -18,6 +18,7 @@ export const INSTALLED = [process.execPath, join(ROOT, 'src/cli/launch.js')] as 
 /** As the image runs it: its entry point's flags of Node, and its settings of the allocator. */
 const CONTAINERFILE = readFileSync(join(ROOT, 'daemonset/Containerfile'), 'utf8');
 const NODE_FLAGS = CONTAINERFILE.match(/^ENTRYPOINT .*$/m)?.[0].match(/--[\w=-]+/g) ?? [];
+export const AS_IN_IMAGE = [process.execPath, ...NODE_FLAGS, INSTALLED[1]] as const;
 const ALLOCATOR = Object.fromEntries(
   [...CONTAINERFILE.matchAll(/\b(MALLOC_\w+)=(\d+)/g)].map(([, name = '', value = '']) => [name, value]),
 );
@@ -79,11 +80,10 @@ export class NodeBed implements AsyncDisposable {
     const places = ['--pods', join(folder, 'pods'), '--cgroup', cgroup.path, '--bpffs', pins];
     const sockets = ['--socket', join(folder, 'agent.sock'), '--cni-socket', join(folder, 'cni.sock')];
     const agent = stack.use(
-      await LabProcess.start(
-        'agent',
-        [process.execPath, ...NODE_FLAGS, INSTALLED[1], 'agent', ...places, ...sockets],
-        { logFile: join(folder, 'agent.log'), env: ALLOCATOR },
-      ),
+      await LabProcess.start('agent', [...AS_IN_IMAGE, 'agent', ...places, ...sockets], {
+        logFile: join(folder, 'agent.log'),
+        env: ALLOCATOR,
+      }),
     );
     await until(
       () => {
