@@ -127,7 +127,7 @@ async function crowded(
   const share = (cpuTimeNs([pid]) - before.ns) / 1e6 / (performance.now() - before.ms);
   const resident = Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
   return [
-    { id: `rss-${pods}`, title: `agent with ${pods} pods: resident`, unit: 'MB', values: [resident / 1024] },
+    { id: `rss-${pods}`, title: `agent with ${pods} pods: resident`, unit: 'MB', values: [resident / 1000] },
     {
       id: `idle-${pods}`,
       title: `agent with ${pods} pods, idle: share of a core`,
