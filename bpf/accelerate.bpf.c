@@ -87,6 +87,9 @@ static __always_inline bool is_fit(struct sock *sk, struct tcp_sock *tp)
 		return false;
 	if (tp->inet_conn.icsk_ulp_ops || sk->sk_rcvlowat > 1)
 		return false;
+	/* It has had urgent data: redirected, the next would be bytes like any other. */
+	if (tp->urg_seq)
+		return false;
 	return !(sk->__sk_common.skc_flags & (1UL << zerocopy));
 }
 

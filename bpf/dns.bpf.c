@@ -136,6 +136,14 @@ static __always_inline bool redirect(struct bpf_sock *sk, const struct query *q,
 		queries->count = 1;
 		queries->last = 0;
 		queries->connected = 1;
+	} else if (queries->connected && queries->count && sk->state == BPF_TCP_ESTABLISHED) {
+		/* It hears its own server alone: what others answer goes where nobody listens. */
+		if (addr_is_loopback(&to->addr) && !endpoint_equal(&queries->asked[0], &q->dst)) {
+			if (is4)
+				addr_set4(&to->source, slot_ip4(1));
+			else
+				to->source = to->addr;
+		}
 	} else {
 		/* A bound socket hears nothing at another address: its last server has the answer. */
 		bool told_apart = !bound && addr_is_loopback(&to->addr);

@@ -155,6 +155,7 @@ export function locatorBeside(attachments: Attachments, source: Locator): Locato
       }
     },
     expire: () => source.expire(),
+    directories: (pod) => source.directories(pod),
   };
 }
 

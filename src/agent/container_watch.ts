@@ -3,6 +3,7 @@
  * seen it, the pod's sidecar is told by its uid alone, and that time is to be short.
  */
 import { type FSWatcher, statSync, watch } from 'node:fs';
+import { join } from 'node:path';
 
 interface Watched {
   inode: bigint;
@@ -10,40 +11,60 @@ interface Watched {
 }
 
 export class ContainerWatch implements Disposable {
-  readonly #changed: () => void;
-  readonly #watched = new Map<string, Watched>();
+  readonly #changed: (uid: string, path: string) => void;
+  /** By the uid of the pod, and then by directory. */
+  readonly #pods = new Map<string, Map<string, Watched>>();
 
-  constructor(changed: () => void) {
+  /** @param changed hears of the pod and of the cgroup that came or went; of the directory when it cannot be watched on */
+  constructor(changed: (uid: string, path: string) => void) {
     this.#changed = changed;
   }
 
-  /** @param directories that the cgroups of containers stand in; one that is missing is not watched */
-  set(directories: Iterable<string>): void {
-    const wanted = new Set(directories);
-    for (const [path, { inode, watcher }] of this.#watched) {
-      if (wanted.has(path) && inodeOf(path) === inode) continue;
+  /**
+   * @param directories that the cgroups of the pod's containers stand in; one that is missing is not watched
+   * @returns whether one of them was not watched until now
+   */
+  set(uid: string, directories: readonly string[]): boolean {
+    const watched = this.#pods.get(uid) ?? new Map<string, Watched>();
+    for (const [path, { inode, watcher }] of watched) {
+      if (directories.includes(path) && inodeOf(path) === inode) continue;
       watcher.close();
-      this.#watched.delete(path);
+      watched.delete(path);
     }
-    for (const path of wanted) if (!this.#watched.has(path)) this.#watch(path);
+    let isNew = false;
+    for (const path of directories) {
+      const added = watched.has(path) ? null : this.#watch(uid, path);
+      if (added === null) continue;
+      watched.set(path, added);
+      isNew = true;
+    }
+    if (watched.size === 0) this.#pods.delete(uid);
+    else this.#pods.set(uid, watched);
+    return isNew;
+  }
+
+  /** Ends the watch of every other pod. */
+  keep(uids: ReadonlySet<string>): void {
+    for (const uid of [...this.#pods.keys()]) if (!uids.has(uid)) this.set(uid, []);
   }
 
   [Symbol.dispose](): void {
-    this.set([]);
+    this.keep(new Set());
   }
 
-  #watch(path: string): void {
+  #watch(uid: string, path: string): Watched | null {
     const inode = inodeOf(path);
-    if (inode === null) return;
+    if (inode === null) return null;
     try {
-      const watcher = watch(path, (event) => {
+      const watcher = watch(path, (event, name) => {
         // `change` is of the cgroup's own files, such as cgroup.events.
-        if (event === 'rename') this.#changed();
+        if (event === 'rename') this.#changed(uid, name === null ? path : join(path, name));
       });
-      watcher.on('error', () => this.#changed());
-      this.#watched.set(path, { inode, watcher });
+      watcher.on('error', () => this.#changed(uid, path));
+      return { inode, watcher };
     } catch {
       // Out of inotify watches (ENOSPC, EMFILE), or gone meanwhile: the next pass looks all the same, only later.
+      return null;
     }
   }
 }

@@ -1,8 +1,8 @@
 /** When the agent looks at its pods: as the source changes, as containers come, as a pod is due, and at intervals. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { containerDirectories } from '../pod/cgroup.ts';
 import type { Snapshot } from '../pod/files.ts';
+import { podName } from '../pod/locate.ts';
 import type { ReconcileReport, StatusReport } from './api.ts';
 import type { CniService } from './cni_service.ts';
 import { ContainerWatch } from './container_watch.ts';
@@ -28,20 +28,15 @@ export class Passes implements Disposable {
   readonly #options: PassOptions;
   readonly #containers: ContainerWatch;
   readonly #rejections: Rejections;
-  #pending = false;
+  /** Pods of which a container's cgroup came or went. */
+  readonly #pending = new Set<string>();
 
   constructor(options: PassOptions) {
     this.#options = options;
     this.drift = { checkedAt: new Date().toISOString(), repaired: [], outstanding: [] };
     this.#rejections = new Rejections(options.log);
-    this.#containers = new ContainerWatch(() => {
-      if (this.#pending) return;
-      this.#pending = true;
-      // One pass for all that come at once.
-      setImmediate(() => {
-        this.#pending = false;
-        this.soon();
-      });
+    this.#containers = new ContainerWatch((uid, path) => {
+      if (options.reconciler.concerns(uid, path)) this.#lookSoon(uid);
     });
   }
 
@@ -49,9 +44,11 @@ export class Passes implements Disposable {
   async reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
     const { reconciler, cni } = this.#options;
     if (snapshot !== undefined) cni?.finder.update(snapshot.pods.map(({ pod }) => pod));
-    // Before the pass looks for cgroups, so that none comes between.
-    this.#watchContainers(snapshot ?? reconciler.snapshot);
+    const only = snapshot?.changed ?? null;
+    // Before the pass looks for cgroups, so that none comes between; and those that it found.
+    this.#watchContainers(snapshot ?? reconciler.snapshot, only);
     const report = await reconciler.reconcile(snapshot);
+    this.#watchContainers(reconciler.snapshot, only);
     cni?.passed(reconciler);
     // A pass over some pods says nothing of the others.
     if (!snapshot?.changed) this.#checked(report);
@@ -111,14 +108,41 @@ export class Passes implements Disposable {
 
   async #sweep(): Promise<void> {
     const { reconciler, cni } = this.#options;
-    this.#watchContainers(reconciler.snapshot);
+    this.#watchContainers(reconciler.snapshot, null);
     const report = await reconciler.sweep();
     cni?.passed(reconciler);
     this.#checked(report);
   }
 
-  #watchContainers({ pods }: Snapshot): void {
-    this.#containers.set(pods.flatMap(({ pod }) => containerDirectories(pod)));
+  /** @param only uids of the pods that were looked at; null for all */
+  #watchContainers({ pods }: Snapshot, only: ReadonlySet<string> | null): void {
+    const { reconciler } = this.#options;
+    const known = new Map(pods.map(({ pod }) => [podName(pod).uid, pod]));
+    this.#containers.keep(new Set(known.keys()));
+    for (const [uid, pod] of known) {
+      if (only !== null && !only.has(uid)) continue;
+      const isNew = this.#containers.set(uid, reconciler.directories(pod));
+      // It went after it was looked for, and before it was watched.
+      if (isNew && reconciler.hasLostSidecar(uid)) this.#lookSoon(uid);
+    }
+  }
+
+  /** One pass for all that come at once. */
+  #lookSoon(uid: string): void {
+    this.#pending.add(uid);
+    if (this.#pending.size > 1) return;
+    setImmediate(() => {
+      const uids = new Set(this.#pending);
+      this.#pending.clear();
+      if (!this.#options.signal.aborted) void this.#try(this.#look(uids));
+    });
+  }
+
+  async #look(uids: ReadonlySet<string>): Promise<void> {
+    const { reconciler, cni } = this.#options;
+    await reconciler.look(uids);
+    this.#watchContainers(reconciler.snapshot, uids);
+    cni?.passed(reconciler);
   }
 
   #checked(report: ReconcileReport): void {

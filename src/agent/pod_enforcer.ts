@@ -214,6 +214,11 @@ export class PodEnforcer {
     return this.#datapaths.some((datapath) => datapath.isGone(cookie));
   }
 
+  /** Cookies of the pods in force, whether any manifest names them or not. */
+  cookies(): bigint[] {
+    return this.#datapaths.flatMap((datapath) => datapath.cookies());
+  }
+
   heldPods(): { backend: Datapath['backend']; pods: HeldPod[] }[] {
     return this.#datapaths.map((datapath) => ({ backend: datapath.backend, pods: datapath.pods() }));
   }

@@ -76,7 +76,11 @@ export async function openPodSource(
   return {
     kind: 'kubernetes',
     label: `${connection.server} (node ${nodeName})`,
-    locator: { locate: (pod, sidecar) => finder.locate(pod, sidecar), expire: () => finder.expire() },
+    locator: {
+      locate: (pod, sidecar) => finder.locate(pod, sidecar),
+      expire: () => finder.expire(),
+      directories: (pod) => finder.directories(pod),
+    },
     snapshots: source.snapshots(),
     watches: () => source.watches,
     annotationEvents: new AnnotationEvents({ connection, nodeName, log }),

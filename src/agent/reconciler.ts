@@ -3,11 +3,14 @@
  * enrolled stays so until its manifest is taken away, opts out, or its network namespace is gone: an error is no reason
  * to let its traffic pass by the sidecar.
  */
+
 import { EventEmitter, once } from 'node:events';
+import { existsSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { PodRef } from '../cni/call.ts';
 import { ShuntError } from '../errors.ts';
 import type { ProfileContext } from '../mesh/profile.ts';
+import { isThere } from '../pod/cgroup.ts';
 import type { Snapshot } from '../pod/files.ts';
 import { BY_ANNOTATION, type Locator, podName } from '../pod/locate.ts';
 import type { PodObject, Workload } from '../pod/workload.ts';
@@ -113,6 +116,28 @@ export class Reconciler {
       const due = [...this.#entries].filter(([, { retry }]) => retry !== null && retry.atMs <= nowMs);
       return this.#observed(this.#snapshot, new Set(due.map(([uid]) => uid)));
     });
+  }
+
+  /** A pass over these pods, at which nothing of their manifests has changed. */
+  look(uids: ReadonlySet<string>): Promise<ReconcileReport> {
+    return this.#queue(() => this.#observed(this.#snapshot, uids));
+  }
+
+  /** Whether what came or went at this path may be the cgroup of the pod's sidecar. */
+  concerns(uid: string, path: string): boolean {
+    const isKnown = (this.#entries.get(uid)?.held?.sidecarCgroup ?? null) !== null;
+    return isKnown ? this.hasLostSidecar(uid) : existsSync(path);
+  }
+
+  /** Whether the cgroup by which the pod's sidecar is told is gone. */
+  hasLostSidecar(uid: string): boolean {
+    const cgroup = this.#entries.get(uid)?.held?.sidecarCgroup ?? null;
+    return cgroup !== null && !isThere(cgroup);
+  }
+
+  /** Directories in which the cgroups of the pod's containers come and go; none of a pod that is left alone. */
+  directories(pod: PodObject): string[] {
+    return this.#entries.get(podName(pod).uid)?.desire.kind === 'leave' ? [] : this.#locator.directories(pod);
   }
 
   /** Makes one pod true, in turn with the passes; a later one finds it as the source has it. */
@@ -285,9 +310,7 @@ export class Reconciler {
       ),
     );
     const unclear = snapshot.rejected.length > 0 || [...entries.values()].some(({ error }) => error !== null);
-    const cookies = removedOnly
-      ? removed.keys()
-      : this.#enforcer.heldPods().flatMap(({ pods }) => pods.map((each) => each.cookie));
+    const cookies = removedOnly ? removed.keys() : this.#enforcer.cookies();
     for (const cookie of new Set(cookies)) {
       const pod = removed.get(cookie);
       const gone = this.#enforcer.isGone(cookie);

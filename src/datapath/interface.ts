@@ -40,7 +40,16 @@ export interface AccelerationState {
 
 /** One thing that acceleration must not change, tried out on this kernel. */
 export interface CanaryItem {
-  name: string;
+  name:
+    | 'redirect'
+    | 'order'
+    | 'bound'
+    | 'wake-ups'
+    | 'half close'
+    | 'reset'
+    | 'unread bytes'
+    | 'unread redirected bytes'
+    | 'splice';
   /** What stays off when it fails: everything, sockets of applications, or nothing that is on by default. */
   needed: 'all' | 'applications' | 'note';
   /** What was wrong; null when nothing was. */
@@ -82,6 +91,8 @@ export interface Datapath extends Disposable {
   isGone(cookie: bigint): boolean;
   /** Captures sidecar listeners that are not yet, where the backend needs that; how many. */
   recapture(workload: Workload): number;
+  /** Cookies of the pods whose connections are being decided. */
+  cookies(): bigint[];
   pods(): HeldPod[];
   links(): HeldLink[];
   maps(): MapFill[];

@@ -3,6 +3,8 @@
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 const NAMES = Object.keys(SIGNALS) as (keyof typeof SIGNALS)[];
 const sweeps = new Set<() => void>();
+/** How many of them want a signal to end the process. One listener serves all: Node warns of eleven. */
+let exiting = 0;
 
 /**
  * Has `sweep` run at any exit of the process that comes before the result is disposed of; SIGKILL alone is beyond it.
@@ -15,11 +17,11 @@ export function atExit(sweep: () => void, exitOnSignals: boolean): Disposable {
   const own = (): void => sweep();
   if (sweeps.size === 0) process.once('exit', sweepAll);
   sweeps.add(own);
-  if (exitOnSignals) for (const name of NAMES) process.once(name, exit);
+  if (exitOnSignals && exiting++ === 0) for (const name of NAMES) process.once(name, exit);
   return {
     [Symbol.dispose]() {
-      sweeps.delete(own);
-      if (exitOnSignals) for (const name of NAMES) process.off(name, exit);
+      if (!sweeps.delete(own)) return;
+      if (exitOnSignals && --exiting === 0) for (const name of NAMES) process.off(name, exit);
       if (sweeps.size === 0) process.off('exit', sweepAll);
     },
   };

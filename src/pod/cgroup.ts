@@ -85,6 +85,11 @@ function findCgroup(path: string): CgroupRef | null {
   return { path, id: stat.ino };
 }
 
+/** False when it is gone, also where another one has its name by now. */
+export function isThere({ path, id }: CgroupRef): boolean {
+  return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino === id;
+}
+
 /**
  * The cgroup of one container of a pod: the annotation `shunt.dev/cgroup.<container>`, else the directory of the
  * container's name below `shunt.dev/cgroup`, else null.

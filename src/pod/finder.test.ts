@@ -210,3 +210,23 @@ test('two pods of one address, of which one is on its way out, are told apart; a
   mirror.metadata.staticUid = hash;
   assert.equal(finder.locate(mirror, 'x').netns.inode, netnsInode(after.path));
 });
+
+for (const { what, podPath, container } of DRIVERS) {
+  test(`${what}: a pod that comes beside others is found without another walk, one elsewhere by the next`, async () => {
+    await using node = new Node('find');
+    const [first, beside, elsewhere] = [uidOf(57), uidOf(58), uidOf(59)];
+    const netns = node.netns('beside', ['10.9.0.7/24']);
+    await node.process(`${podPath(first)}/${container(APP)}`, netns);
+    const finder = new PodFinder({ mounts: [node.root.path] });
+    const at = (uid: string) => finder.locate(pod(uid, ['10.9.0.7'], []), 'x').netns.inode;
+    // The one walk of this pass.
+    assert.equal(at(first), netnsInode(netns.path));
+    await node.process(`${podPath(beside)}/${container(APP)}`, netns);
+    await node.process(`other/${podPath(elsewhere)}/${container(APP)}`, netns);
+    assert.equal(at(beside), netnsInode(netns.path));
+    assert.deepEqual(finder.directories(pod(beside, [], [])), [node.cgroup(podPath(beside)).path]);
+    assert.deepEqual(finder.directories(pod(elsewhere, [], [])), []);
+    finder.expire();
+    assert.equal(at(elsewhere), netnsInode(netns.path));
+  });
+}

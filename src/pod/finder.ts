@@ -33,6 +33,10 @@ export class PodFinder {
   readonly #mounts: readonly string[];
   readonly #proc: string;
   #directories = new Map<string, string[]>();
+  /** Where the last walk found pods, whichever they were: a new one is looked for there first. */
+  #shapes: readonly DirectoryShape[] = [];
+  /** How many pods the last walk, or the last look at all of them, found. */
+  #walked = 0;
   /** By the uid of the pod; null before it is read. */
   #processes: Map<string, ProcessOfPod[]> | null = null;
   #fresh = false;
@@ -61,6 +65,11 @@ export class PodFinder {
     return placeOf(pod, this.#netns(pod, containers), path === null ? null : cgroupRef(path));
   }
 
+  /** The pod's own cgroups, where it was found last: those of its containers come and go in them. */
+  directories(pod: PodObject): string[] {
+    return this.#directories.get(uidOf(pod)) ?? [];
+  }
+
   /** Whether anything of the pod still runs on this node. */
   isRunning(pod: PodObject): boolean {
     return this.#containers(uidOf(pod)).some(({ pids }) => pids().length > 0);
@@ -80,11 +89,24 @@ export class PodFinder {
   #podDirectories(uid: string): string[] {
     const known = this.#directories.get(uid);
     if (known?.every((path) => statSync(path, { throwIfNoEntry: false }) !== undefined)) return known;
-    if (!this.#fresh) {
+    const beside = this.#shapes.flatMap((shape) => existing(shape(uid)));
+    if (beside.length > 0) this.#remember(uid, beside);
+    else if (!this.#fresh) {
       this.#directories = walk(this.#mounts);
+      this.#shapes = shapesOf(this.#directories);
+      this.#walked = this.#directories.size;
       this.#fresh = true;
     }
     return this.#directories.get(uid) ?? [];
+  }
+
+  /** Pods that are gone are forgotten by the next walk, which may be long in coming, or when they are many. */
+  #remember(uid: string, paths: string[]): void {
+    this.#directories.set(uid, paths);
+    if (this.#directories.size < 2 * this.#walked + 64) return;
+    for (const [known, each] of this.#directories)
+      if (each.flatMap(existing).length === 0) this.#directories.delete(known);
+    this.#walked = this.#directories.size;
   }
 
   /**
@@ -174,6 +196,30 @@ function walk(mounts: readonly string[]): Map<string, string[]> {
     }
   }
   return found;
+}
+
+/** The path that the cgroup of a pod has, by its uid. */
+type DirectoryShape = (uid: string) => string;
+
+/** Kubelets and quality of service make some few. */
+function shapesOf(directories: ReadonlyMap<string, readonly string[]>): DirectoryShape[] {
+  const shapes = new Map<string, DirectoryShape>();
+  for (const [uid, paths] of directories) {
+    // Dashes tell the drivers apart, and a static pod's uid has none.
+    if (!uid.includes('-')) continue;
+    for (const path of paths) {
+      const written = path.includes(uid) ? '-' : '_';
+      const text = uid.replaceAll('-', written);
+      const at = path.lastIndexOf(text);
+      const [before, after] = [path.slice(0, at), path.slice(at + text.length)];
+      shapes.set(`${before} ${written} ${after}`, (of) => `${before}${of.replaceAll('-', written)}${after}`);
+    }
+  }
+  return [...shapes.values()];
+}
+
+function existing(path: string): string[] {
+  return statSync(path, { throwIfNoEntry: false }) === undefined ? [] : [path];
 }
 
 function readProcesses(proc: string): Map<string, ProcessOfPod[]> {

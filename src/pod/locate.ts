@@ -2,7 +2,7 @@
 import { ShuntError } from '../errors.ts';
 import type { Recognition } from '../mesh/profile.ts';
 import { type AddressFamily, addressFamily, isGlobalAddress, parseAddress } from '../policy/address.ts';
-import { containerCgroup } from './cgroup.ts';
+import { containerCgroup, containerDirectories } from './cgroup.ts';
 import { resolveNetns } from './netns.ts';
 import type { CgroupRef, NetnsRef, PodName, PodObject, Workload } from './workload.ts';
 
@@ -62,10 +62,16 @@ export interface Locator {
   locate: Locate;
   /** Called before each pass over the pods: what was learnt of the node in the one before may be old. */
   expire(): void;
+  /** Directories in which the cgroups of the pod's containers come and go, as far as they are known. */
+  directories(pod: PodObject): string[];
 }
 
 /** For sources that say themselves where pods are. */
-export const BY_ANNOTATION: Locator = { locate: locatePod, expire: () => {} };
+export const BY_ANNOTATION: Locator = {
+  locate: locatePod,
+  expire: () => {},
+  directories: containerDirectories,
+};
 
 /** The pod as the datapath wants it. Throws as `locate` does. */
 export function locateWorkload(

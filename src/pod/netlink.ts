@@ -68,13 +68,15 @@ function requestOf(type: number, flags: number, payload: Uint8Array): Uint8Array
   return request;
 }
 
+/** Every dump is read to its end before the next begins. */
+const READ_BUFFER = new Uint8Array(READ_BYTES);
+
 function readDump(socket: number): { messages: DataView[]; interrupted: boolean } {
   const messages: DataView[] = [];
   let interrupted = false;
-  const buffer = new Uint8Array(READ_BYTES);
   for (;;) {
-    const length = readSync(socket, buffer);
-    const view = new DataView(buffer.slice(0, length).buffer);
+    const length = readSync(socket, READ_BUFFER);
+    const view = new DataView(READ_BUFFER.slice(0, length).buffer);
     for (let at = 0; at + HEADER_BYTES <= length; ) {
       const messageBytes = Math.max(view.getUint32(at, LITTLE_ENDIAN), HEADER_BYTES);
       const type = view.getUint16(at + 4, LITTLE_ENDIAN);

@@ -17,11 +17,13 @@ import { type Netns, Topology, within } from '../../src/lab/topology.ts';
 import { resolveCgroup } from '../../src/pod/cgroup.ts';
 import { resolveNetns } from '../../src/pod/netns.ts';
 import type { Workload } from '../../src/pod/workload.ts';
+import type { RedirectPolicy } from '../../src/policy/policy.ts';
 import { bedGuard } from '../fixtures/bed_guard.ts';
 import { testBpffs } from '../fixtures/bpffs.ts';
 import {
   type Case,
   EXCLUDED_HOST,
+  type Identity,
   identityOf,
   PASSTHROUGH,
   PORTS,
@@ -54,6 +56,14 @@ interface Enrolled {
   cookie: bigint;
 }
 
+/** Somebody in a container of a pod, or `outside`, and where he connects. */
+export interface Attempt extends Identity {
+  /** Address that he is bound to; null = none. */
+  source: string | null;
+  host: string;
+  port: number;
+}
+
 /** Who validates, before there is any other container: where it listens, and from and to where it connects. */
 export interface Validation {
   uid: number;
@@ -73,6 +83,7 @@ export class Bed implements AsyncDisposable {
   readonly #cgroup: CgroupTree;
   readonly #folder: string;
   readonly #connectors = new Map<Pod | 'outside', Connector>();
+  readonly #enrolled = new Map<Pod, Pick<EbpfDatapath, 'enroll'>>();
   #beside: Enrolled | null = null;
 
   private constructor(
@@ -162,6 +173,23 @@ export class Bed implements AsyncDisposable {
       host,
       port,
     });
+  }
+
+  /** A connection of anybody, from the pod or from the outside host to anywhere. */
+  async connect(contender: Contender | 'outside', { container, ...attempt }: Attempt): Promise<Seen> {
+    const place = contender === 'outside' ? contender : podOf(contender);
+    const connector = this.#connectors.get(place);
+    if (connector === undefined) throw new Error(`nobody connects from ${contender}`);
+    const cgroup =
+      contender === 'outside' ? '-' : join(this.#container(contender, container), 'cgroup.procs');
+    return await connector.connect({ ...attempt, cgroup });
+  }
+
+  /** Replaces the policy of the pods of both backends, which were enrolled with that of the mesh. */
+  async enforce(policy: RedirectPolicy): Promise<void> {
+    for (const [contender, datapath] of this.#enrolled) {
+      await datapath.enroll({ ...this.#workload(contender), policy });
+    }
   }
 
   /** Who a process in a container of the pod is. */
@@ -256,6 +284,7 @@ export class Bed implements AsyncDisposable {
     mkdirSync(directory);
     const datapath = this.#stack.use(new IptablesDatapath(directory));
     await datapath.enroll(this.#workload('iptables'));
+    this.#enrolled.set('iptables', datapath);
   }
 
   async #enrollEbpf(
@@ -284,6 +313,7 @@ export class Bed implements AsyncDisposable {
     // Looked up once the data plane runs, which finds the namespace's cookie where the kernel does not tell it.
     const workload = this.#workload(contender);
     await datapath.enroll(workload);
+    this.#enrolled.set(contender, datapath);
     return { datapath, cookie: workload.netns.cookie };
   }
 

@@ -3,8 +3,14 @@
  * Queries over UDP, and who answers them. Text for a query is all it takes: rules look at ports.
  *
  *   serve NAME ADDRESS PORT   answers every datagram with "NAME PEER"
- *   ask HOW CGROUP.PROCS UID SERVER...   HOW: connected, unconnected, mapped; one socket for all servers, port 53.
- *     A line for each: "from=... peer=... answer=..."
+ *   ask HOW CGROUP.PROCS UID SERVER...   one socket for all servers, port 53. HOW:
+ *     connected    connects to each before it asks
+ *     unconnected  names the server with each query
+ *     mapped       the same on an IPv6 socket
+ *     at-once      the same with all queries in one sendmmsg
+ *     mixed        connects to the first, and names the others with their queries
+ *     parted       connects to the first, disconnects, and names the others; the first is not asked
+ *     A line for each query: "from=... peer=... answer=..."
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -97,9 +103,25 @@ static void become(const char *procs, int uid)
 		die("setresuid");
 }
 
+static int send_at_once(int fd, struct sockaddr_storage *to, socklen_t length, int count, char **texts)
+{
+	struct mmsghdr messages[8] = {};
+	struct iovec parts[8];
+
+	for (int i = 0; i < count; i++) {
+		parts[i] = (struct iovec){ .iov_base = texts[i], .iov_len = strlen(texts[i]) };
+		messages[i].msg_hdr = (struct msghdr){
+			.msg_name = &to[i], .msg_namelen = length, .msg_iov = &parts[i], .msg_iovlen = 1,
+		};
+	}
+	return sendmmsg(fd, messages, count, 0) == count ? 0 : -1;
+}
+
 static int ask(const char *how, int count, char **servers)
 {
 	int connected = !strcmp(how, "connected"), mapped = !strcmp(how, "mapped");
+	int at_once = !strcmp(how, "at-once"), mixed = !strcmp(how, "mixed"), parted = !strcmp(how, "parted");
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 	struct timeval patience = { .tv_sec = 2 };
 	struct sockaddr_storage to[8], from;
 	char text[96], answers[8][256], froms[8][96];
@@ -110,25 +132,33 @@ static int ask(const char *how, int count, char **servers)
 		length = address(servers[i], 53, mapped, &to[i]);
 	fd = socket(to[0].ss_family, SOCK_DGRAM, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (at_once && send_at_once(fd, to, length, count, servers))
+		die("sendmmsg");
 	/* All queries first, so that answers of several servers wait at once. */
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count && !at_once; i++) {
+		int connects = connected || ((mixed || parted) && i == 0);
 		long sent;
 
-		if (connected && connect(fd, (void *)&to[i], length))
+		if (connects && connect(fd, (void *)&to[i], length))
 			die("connect");
-		sent = connected ? send(fd, servers[i], strlen(servers[i]), 0) :
-				   sendto(fd, servers[i], strlen(servers[i]), 0, (void *)&to[i], length);
+		if (parted && i == 0) {
+			if (connect(fd, &nobody, sizeof(nobody)))
+				die("AF_UNSPEC");
+			continue;
+		}
+		sent = connects ? send(fd, servers[i], strlen(servers[i]), 0) :
+				  sendto(fd, servers[i], strlen(servers[i]), 0, (void *)&to[i], length);
 		if (sent < 0)
 			die("send");
 	}
-	for (int i = 0; i < count; i++) {
+	for (int i = parted; i < count; i++) {
 		socklen_t size = sizeof(from);
 		long got = recvfrom(fd, answers[i], 255, 0, (void *)&from, &size);
 
 		answers[i][got < 0 ? 0 : got] = 0;
 		strcpy(froms[i], got < 0 ? "none" : name_of(&from, text));
 	}
-	for (int i = 0; i < count; i++) {
+	for (int i = parted; i < count; i++) {
 		struct sockaddr_storage peer;
 		socklen_t size = sizeof(peer);
 		int known = !getpeername(fd, (void *)&peer, &size);

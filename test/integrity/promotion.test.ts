@@ -101,6 +101,15 @@ describe('promotion, where the pods opted in for their applications', () => {
     assert.equal(most, 2 * CONNECTIONS, 'those of the sidecars with one another');
   });
 
+  it('leaves a connection to TCP that has had urgent data, and no other', async () => {
+    const playing = player.play([{ scenario: 'urgent-lasting', count: CONNECTIONS }], seedOf('urgent'));
+    assert.equal(await mostWhile(playing), 4 * CONNECTIONS, 'all but those of the application that sent it');
+    assert.deepEqual([...(await playing).keys()].sort(), [
+      'urgent-lasting client: ok',
+      'urgent-lasting server: ok',
+    ]);
+  });
+
   it('leaves sidecars to TCP that are not polled as Envoy is, unless their pods vouch for them', async () => {
     await annotate(bed, 'auto');
     await reaches(0);

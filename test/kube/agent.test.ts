@@ -14,7 +14,7 @@ import { netnsInode } from '../../src/pod/netns.ts';
 import { pinFolder } from '../fixtures/bpffs.ts';
 import { metricsAddress, scrape } from '../fixtures/scrape.ts';
 import { ApiServer } from './api_server.ts';
-import { KubeNode, meshPod } from './node.ts';
+import { KubeNode, meshPod, PROXY, PROXY_AGAIN } from './node.ts';
 
 const CLI = [
   process.execPath,
@@ -135,6 +135,22 @@ describe('an agent on a node of a cluster', () => {
       seen.some((each) => each.uid === uid(5) && each.identity === 'cgroup'),
     );
     assert.deepEqual([server.count('LIST'), server.count('WATCH')], [1, 1]);
+  });
+
+  it('tells a sidecar by its user from the end of its container, though the server says nothing, until it names the new one', async () => {
+    const pod = await kube.start(uid(8), '10.9.0.18');
+    server.put(PODS, meshPod(uid(8), { node, address: '10.9.0.18' }));
+    const identity = (pods: PodReport[]) => pods.find((each) => each.uid === uid(8))?.identity;
+    await settled('the container', (pods) => identity(pods) === 'cgroup');
+    await pod.endContainer(PROXY);
+    const { pods } = await settled('its end', (seen) => identity(seen) === 'uid');
+    assert.equal(stateOf(pods, uid(8)), 'enrolled');
+    await pod.run(PROXY_AGAIN);
+    server.put(PODS, meshPod(uid(8), { node, address: '10.9.0.18', sidecar: PROXY_AGAIN }));
+    await settled('the new container', (seen) => identity(seen) === 'cgroup');
+    server.remove(uid(8));
+    await pod.end();
+    await settled('its end', (seen) => stateOf(seen, uid(8)) === undefined);
   });
 
   it('counts what the watch brings, and when it last did', async () => {

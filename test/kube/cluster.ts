@@ -28,6 +28,8 @@ import { selfSigned } from './certificate.ts';
 const CACHE = join(import.meta.dirname, '../../.cache/kube');
 const MANIFESTS = join(import.meta.dirname, '../../daemonset/manifests');
 const ADMIN = 'test:admin';
+/** Life of a token of a service account. */
+export const TOKEN_SECONDS = 3600;
 /** Of the service range that the server is given. */
 export const API_SERVICE = '10.96.0.1';
 
@@ -280,7 +282,7 @@ export class Cluster implements AsyncDisposable {
     const request = {
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenRequest',
-      spec: { expirationSeconds: 3600 },
+      spec: { expirationSeconds: TOKEN_SECONDS },
     };
     const { status } = v.parse(tokenRequest, await this.admin.post(path, request, this.#signal));
     const folder = join(

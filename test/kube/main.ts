@@ -3,17 +3,13 @@
  * daemonset/manifests.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as v from 'valibot';
 import type { PodReport } from '../../src/agent/api.ts';
-import { AgentClient } from '../../src/agent/client.ts';
-import { ShuntError } from '../../src/errors.ts';
-import { attempt } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
-import { LabProcess } from '../../src/lab/process.ts';
 import { percentile } from '../../src/lab/statistics.ts';
 import { ApiConnection } from '../../src/pod/kubernetes/connection.ts';
 import { KubeError } from '../../src/pod/kubernetes/kube_error.ts';
@@ -21,7 +17,9 @@ import { readKubernetesPod } from '../../src/pod/kubernetes/pod_object.ts';
 import { DEFAULT_REFLECTOR_TIMINGS, Reflector } from '../../src/pod/kubernetes/reflector.ts';
 import { KubernetesSource } from '../../src/pod/kubernetes/source.ts';
 import { Cluster } from './cluster.ts';
-import { KubeNode, meshPod, PROXY } from './node.ts';
+import { KubeAgent } from './kube_agent.ts';
+import { newPod, PROXY } from './node.ts';
+import { assertBounded, OUTAGE_MS, outage } from './outage.ts';
 
 const PODS = '/api/v1/pods';
 const SHOP = '/api/v1/namespaces/shop/pods';
@@ -30,11 +28,6 @@ const AGENT_USER = `system:serviceaccount:${ACCOUNT.namespace}:${ACCOUNT.name}`;
 const EVENT_PODS = 500;
 /** Each has a network namespace and a process of its own: 500 take minutes to make. */
 const ENFORCED_PODS = Number(process.env.SHUNT_KUBE_PODS ?? 100);
-const CLI = [
-  process.execPath,
-  '--conditions=source',
-  join(import.meta.dirname, '../../src/cli/main.ts'),
-] as const;
 
 function table(title: string, rows: Record<string, number[]>): void {
   const line = (label: string, cells: string[]) =>
@@ -46,13 +39,6 @@ function table(title: string, rows: Record<string, number[]>): void {
       [0.5, 0.99, 1].map((share) => percentile(times, share).toFixed(1)),
     );
   }
-}
-
-function processStatus(pid: number): Record<string, string> {
-  const lines = readFileSync(`/proc/${pid}/status`, 'utf8')
-    .split('\n')
-    .map((line) => line.split(':\t'));
-  return Object.fromEntries(lines.map(([name = '', value = '']) => [name, value.trim()]));
 }
 
 const enrolledLine = v.pipe(
@@ -81,40 +67,7 @@ async function firstEvent(watch: Promise<AsyncGenerator<unknown, void, void>>): 
   return null;
 }
 
-/** As a kube-apiserver takes it: without the fields that only it sets. */
-function newPod(name: string, node?: string, more: Record<string, string> = {}): object {
-  const { nodeName: _, ...spec } = meshPod('', { node: '', name }).spec;
-  const bare = v
-    .parse(v.array(v.looseObject({})), spec.containers)
-    .map((each) => ({ ...each, volumeMounts: [] }));
-  const init = v
-    .parse(v.array(v.looseObject({})), spec.initContainers)
-    .map((each) => ({ ...each, volumeMounts: [] }));
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: podMetadata(name, more),
-    spec: {
-      ...spec,
-      ...(node === undefined ? {} : { nodeName: node }),
-      volumes: [],
-      containers: bare,
-      initContainers: init,
-    },
-  };
-}
-
-function podMetadata(name: string, more: Record<string, string>): object {
-  const { annotations, labels } = meshPod('', { node: '', name }).metadata;
-  return {
-    name,
-    namespace: 'shop',
-    annotations: { ...v.parse(v.record(v.string(), v.string()), annotations), ...more },
-    labels,
-  };
-}
-
-describe('a real API server', { timeout: 1_200_000 }, () => {
+describe('a real API server', { timeout: 1_200_000 + OUTAGE_MS }, () => {
   const stop = new AbortController();
   let cluster: Cluster;
   let account: string;
@@ -292,65 +245,18 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
   });
 
   describe('and the agent', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'shunt-kube-'));
-    const bpffs = join('/sys/fs/bpf', `shunt-real${process.pid}`);
-    const socket = join(folder, 'agent.sock');
-    const pins = ['--bpffs', bpffs, '--socket', socket];
-    const client = new AgentClient(socket);
-    const stack = new AsyncDisposableStack();
-    let node: KubeNode;
-    let agent: LabProcess;
+    let agent: KubeAgent;
     let pod: { name: string; uid: string };
     let end: () => Promise<void>;
     let requestsBefore: number;
 
     before(async () => {
-      mkdirSync(bpffs);
-      node = stack.use(new KubeNode('real'));
-      const kubeconfig = join(folder, 'kubeconfig');
-      const user = { tokenFile: join(account, 'token') };
-      const server = `https://127.0.0.1:${cluster.port}`;
-      writeFileSync(
-        kubeconfig,
-        JSON.stringify({
-          apiVersion: 'v1',
-          kind: 'Config',
-          clusters: [{ name: 'c', cluster: { server, 'certificate-authority': join(account, 'ca.crt') } }],
-          users: [{ name: 'u', user }],
-          contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-          'current-context': 'x',
-        }),
-      );
       requestsBefore = cluster.audit(AGENT_USER).length;
-      const source = ['--kubeconfig', kubeconfig, '--node-name', 'node-real', '--cgroup', node.cgroup.path];
-      agent = await LabProcess.start('agent', [...CLI, 'agent', ...source, ...pins], {
-        logFile: join(folder, 'agent.log'),
-      });
-      await until(
-        async () => {
-          agent.assertRunning();
-          return client.status().catch((error: unknown) => {
-            if (error instanceof ShuntError && error.code === 'SHUNT_E_AGENT_DOWN') return undefined;
-            throw error;
-          });
-        },
-        { what: 'the agent', timeoutMs: 60_000 },
-      );
+      agent = await KubeAgent.start({ cluster, account, label: 'real' });
     });
-    after(async () => {
-      await agent?.stop('SIGKILL', 10_000);
-      await attempt([...CLI, 'cleanup', ...pins]);
-      await stack.disposeAsync();
-      rmSync(bpffs, { recursive: true, force: true });
-      rmSync(folder, { recursive: true, force: true });
-    });
+    after(() => agent?.[Symbol.asyncDispose]());
 
-    const settled = (what: string, seen: (pods: PodReport[]) => boolean) =>
-      until(async () => ((await client.pods().then(seen)) ? true : undefined), {
-        what,
-        timeoutMs: 60_000,
-        everyMs: 50,
-      });
+    const settled = (what: string, seen: (pods: PodReport[]) => boolean) => agent.settled(what, seen);
     /** The Events of the namespace, once there are so many. */
     const told = (count: number) =>
       until(
@@ -369,16 +275,14 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
       for (let n = 0; n < ENFORCED_PODS; n++) {
         const name = `bound-${n}`;
         const { uid } = await cluster.create(SHOP, newPod(name));
-        await node.startSandbox(uid, `10.9.${1 + Math.floor(n / 250)}.${1 + (n % 250)}`);
+        await agent.node.startSandbox(uid, `10.9.${1 + Math.floor(n / 250)}.${1 + (n % 250)}`);
         bound.set(name, performance.timeOrigin + performance.now());
         await cluster.bind('shop', name, 'node-real');
         answered.set(name, performance.timeOrigin + performance.now());
       }
       const enforced = await until(
         () => {
-          const lines = readFileSync(agent.logFile, 'utf8')
-            .split('\n')
-            .filter((line) => line.includes('"pod-enrolled"'));
+          const lines = agent.log.split('\n').filter((line) => line.includes('"pod-enrolled"'));
           return lines.length === ENFORCED_PODS
             ? lines.map((line) => v.parse(enrolledLine, line))
             : undefined;
@@ -394,9 +298,8 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
         'from its answer (below 0: enforced before it)': since(answered),
         'of which in the data plane': enforced.map(({ tookMs }) => tookMs),
       });
-      const { VmRSS = '' } = processStatus(agent.pid);
       process.stdout.write(
-        `agent at ${ENFORCED_PODS} pods: RSS ${VmRSS} (run from source, with a kubeconfig)\n`,
+        `agent at ${ENFORCED_PODS} pods: RSS ${(agent.memory / 2 ** 20).toFixed(0)} MB (run from source, with a kubeconfig)\n`,
       );
       const asked = cluster.audit(AGENT_USER).slice(requestsBefore);
       assert.deepEqual(
@@ -408,7 +311,7 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
     it('enrolls a pod that is bound to its node, runs, and is reported', async () => {
       pod = await cluster.create(SHOP, newPod('web', 'node-real'));
       await settled('the pod', (pods) => stateOf(pods)?.error?.code === 'SHUNT_E_POD_NOT_STARTED');
-      ({ end } = await node.start(pod.uid, '10.9.0.7'));
+      ({ end } = await agent.node.start(pod.uid, '10.9.0.7'));
       await settled('the enrolment', (pods) => stateOf(pods)?.state === 'enrolled');
       const running = { running: { startedAt: new Date().toISOString() } };
       await cluster.patchStatus('shop', 'web', {
@@ -476,23 +379,47 @@ describe('a real API server', { timeout: 1_200_000 }, () => {
 
     it('keeps the pod while the API server is down, and follows it again when it is back', async () => {
       await cluster.stopApiServer();
-      await until(async () => ((await client.status()).source.rejected.length > 0 ? true : undefined), {
+      await until(async () => ((await agent.client.status()).source.rejected.length > 0 ? true : undefined), {
         what: 'the error',
         timeoutMs: 30_000,
         everyMs: 50,
       });
-      assert.equal(stateOf(await client.pods())?.state, 'enrolled');
+      assert.equal(stateOf(await agent.client.pods())?.state, 'enrolled');
       await cluster.startApiServer();
       await cluster.admin.delete(`${SHOP}/web`, { gracePeriodSeconds: 0 }, stop.signal);
-      await until(async () => ((await client.status()).source.rejected.length === 0 ? true : undefined), {
-        what: 'the watch',
-        timeoutMs: 60_000,
-        everyMs: 50,
-      });
-      assert.equal(stateOf(await client.pods())?.state, 'enrolled', 'of the pod something still runs here');
+      await until(
+        async () => ((await agent.client.status()).source.rejected.length === 0 ? true : undefined),
+        {
+          what: 'the watch',
+          timeoutMs: 60_000,
+          everyMs: 50,
+        },
+      );
+      assert.equal(
+        stateOf(await agent.client.pods())?.state,
+        'enrolled',
+        'of the pod something still runs here',
+      );
       await end();
       await settled('the withdrawal', (pods) => stateOf(pods) === undefined);
     });
+  });
+
+  it('keeps its pods for as long as the server is away, with a token that ends meanwhile, and catches up', async () => {
+    await using agent = await KubeAgent.start({ cluster, account, label: 'outage' });
+    const asked = cluster.audit(AGENT_USER).length;
+    const report = await outage(agent, cluster, account);
+    const { attempts, captured, looks, memory, cpuSeconds, caughtUpMs } = report;
+    const [before, most] = [memory.before, memory.most].map((bytes) => (bytes / 2 ** 20).toFixed(0));
+    process.stdout.write(
+      `API server away for ${(OUTAGE_MS / 60_000).toFixed(2)} min: ${attempts} attempts of the agent, ` +
+        `${captured} connections captured and none lost, ready in ${looks} of ${looks} looks, ` +
+        `RSS ${before} MB, at most ${most} MB, CPU ${cpuSeconds.toFixed(1)} s; ` +
+        `caught up ${(caughtUpMs / 1000).toFixed(1)} s after its first answer\n`,
+    );
+    assertBounded(report);
+    const since = cluster.audit(AGENT_USER).slice(asked);
+    assert.ok(since.length <= 10, `requests since: ${since.map(({ verb }) => verb).join(', ')}`);
   });
 
   it('tells a watch of too old a version, and pages of a list, in the form that the reflector expects', async () => {

@@ -9,8 +9,16 @@ import { addr } from './pod_value.ts';
 /** Stands for a network namespace in the keys of the node's table. */
 const NODE_NETNS = 0n;
 
+interface Entry {
+  key: AddrKey;
+  /** Cookie of a namespace. */
+  owner: bigint;
+}
+
 export class AddressTable {
   readonly #map: BpfMap<AddrKey, bigint>;
+  /** What the map holds, by the text of the key, once it was read: nobody else writes it while an agent has the lock. */
+  #known: Map<string, Entry> | null = null;
 
   /** @param map of address to the cookie of the namespace that has it */
   constructor(map: BpfMap<AddrKey, bigint>) {
@@ -24,10 +32,14 @@ export class AddressTable {
    */
   write(workload: Workload): void {
     const { cookie } = workload.netns;
-    const wanted = keysOf(workload);
-    this.#map.setMany(wanted.map((key) => [key, cookie] as const));
-    const names = new Set(wanted.map(keyText));
-    this.#map.deleteMany(this.#keysOf(cookie).filter((key) => !names.has(keyText(key))));
+    const known = this.#entries();
+    const wanted = new Map(keysOf(workload).map((key) => [keyText(key), key]));
+    // Read anew where this fails in the middle.
+    this.#known = null;
+    this.#map.setMany([...wanted.values()].map((key) => [key, cookie] as const));
+    for (const [text, key] of wanted) known.set(text, { key, owner: cookie });
+    this.#known = known;
+    this.#delete(([text, { owner }]) => owner === cookie && !wanted.has(text));
   }
 
   lacks(workload: Workload): boolean {
@@ -35,16 +47,25 @@ export class AddressTable {
   }
 
   release(cookie: bigint): void {
-    this.#map.deleteMany(this.#keysOf(cookie));
+    this.#delete(([, { owner }]) => owner === cookie);
   }
 
-  /** Cookies of the namespaces that have an entry, each as often as it has. */
+  /** Cookies of the namespaces that have an entry, each as often as it has, as the kernel tells now. */
   owners(): bigint[] {
-    return [...this.#map].map(([, owner]) => owner);
+    this.#known = null;
+    return [...this.#entries().values()].map(({ owner }) => owner);
   }
 
-  #keysOf(cookie: bigint): AddrKey[] {
-    return [...this.#map].filter(([, owner]) => owner === cookie).map(([key]) => key);
+  #entries(): Map<string, Entry> {
+    this.#known ??= new Map([...this.#map].map(([key, owner]) => [keyText(key), { key, owner }]));
+    return this.#known;
+  }
+
+  #delete(isStale: (entry: [string, Entry]) => boolean): void {
+    const entries = this.#entries();
+    const stale = [...entries].filter(isStale);
+    this.#map.deleteMany(stale.map(([, { key }]) => key));
+    for (const [text] of stale) entries.delete(text);
   }
 }
 

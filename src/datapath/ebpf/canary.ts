@@ -69,7 +69,7 @@ class Bed {
 const [MESSAGES, BYTES] = [13, 14];
 
 interface Check {
-  name: string;
+  name: CanaryItem['name'];
   /** What may not be accelerated when it fails. `note`: nothing that is on by default. */
   needed: CanaryItem['needed'];
   /** Why it fails, or null. */

@@ -156,8 +156,9 @@ export class EbpfDatapath implements Datapath {
     refuseUnenforceable(workload);
     const maps = this.#objects.connect.maps;
     const before = maps.shunt_pods.get(cookie);
+    let policy: number | null = null;
     try {
-      const policy = this.#policies.ensure(workload.policy);
+      policy = this.#policies.ensure(workload.policy);
       const value = podValue(workload, policy);
       if (!maps.shunt_counters.has(cookie)) maps.shunt_counters.setZero(cookie);
       settlePassthrough(workload);
@@ -172,7 +173,9 @@ export class EbpfDatapath implements Datapath {
       if (before === undefined) await this.#remove(cookie);
       throw operationError(error, `${workload.namespace}/${workload.name}`);
     } finally {
-      this.#collectPolicies();
+      // A pod that comes, or keeps its policy, leaves none without a pod: to look through all pods is spared.
+      if (policy === null || !this.isEnrolled(cookie) || (before !== undefined && before.policy !== policy))
+        this.#collectPolicies();
     }
   }
 
@@ -233,6 +236,10 @@ export class EbpfDatapath implements Datapath {
   /** Captures listeners now, for a pod whose inbound was refused for want of one. */
   recapture(workload: Workload): number {
     return this.#listeners.capture(workload);
+  }
+
+  cookies(): bigint[] {
+    return [...this.#objects.connect.maps.shunt_pods.keys()];
   }
 
   pods(): HeldPod[] {

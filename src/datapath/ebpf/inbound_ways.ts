@@ -54,7 +54,7 @@ export class InboundWays implements Disposable {
   /** True when the pod's network namespace is gone. */
   isGone(cookie: bigint): boolean {
     if (this.#rules?.isGone(cookie) === true) return true;
-    return this.#pins.podCookies().includes(cookie) && !this.#steering.isPinned(cookie);
+    return this.#pins.hasPod(cookie) && !this.#steering.isPinned(cookie);
   }
 
   /** Pods that have one way or the other. */

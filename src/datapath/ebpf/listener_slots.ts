@@ -38,17 +38,20 @@ export class ListenerSlots {
    */
   capture(workload: Workload): number {
     const { netns, sidecarCgroup, policy } = workload;
+    const { inbound, outbound } = policy.ports;
+    // A pod that starts has none yet: one look tells.
+    if (!listeningSockets(netns.path).some(({ port }) => port === inbound || port === outbound)) return 0;
     const wanted = { netns, cgroup: sidecarCgroup, uids: policy.identity.proxyUids };
     using duplicates = new DisposableStack();
     // All of them at once: one left open when another fails would go on listening for a sidecar that is gone.
     const take = (port: number): HeldListener[] =>
       dupListeners({ ...wanted, port }).map((listener) => duplicates.use(listener));
-    for (const held of take(policy.ports.outbound)) {
+    for (const held of take(outbound)) {
       this.#maps.roles.set(held.fd, { netns: netns.cookie, port: held.port, pad: 0 });
       this.#learnTarget(netns.cookie, held.address);
     }
     let captured = 0;
-    for (const held of take(policy.ports.inbound)) {
+    for (const held of take(inbound)) {
       if (held.multipath)
         throw new ShuntError('SHUNT_E_LISTENER_MPTCP', undefined, { target: `port ${held.port}` });
       this.#maps.roles.set(held.fd, { netns: netns.cookie, port: held.port, pad: 0 });

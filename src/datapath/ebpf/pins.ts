@@ -7,7 +7,7 @@
  *
  * The agent holds a lock (flock) on the directory <bpffs>/shunt for as long as it lives.
  */
-import { mkdirSync, readdirSync, rmdirSync, statfsSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statfsSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ShuntError } from '../../errors.ts';
 
@@ -82,6 +82,10 @@ export class Pins {
     return entries(this.podsRoot)
       .filter((name) => /^\d+$/.test(name))
       .map(BigInt);
+  }
+
+  hasPod(cookie: bigint): boolean {
+    return existsSync(this.pod(cookie));
   }
 
   preparePod(cookie: bigint): void {

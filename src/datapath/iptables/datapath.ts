@@ -166,6 +166,10 @@ export class IptablesDatapath implements Datapath {
     return 0;
   }
 
+  cookies(): bigint[] {
+    return this.#records.all().map(([cookie]) => cookie);
+  }
+
   pods(): HeldPod[] {
     return this.#records.all().map(([cookie, { ip4, ip6 }]) => ({
       cookie,
