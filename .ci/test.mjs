@@ -5,7 +5,7 @@ import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { withBpffs } from './bpffs.mjs';
 import { runChecks } from './check.mjs';
-import { runInGuest } from './guest.mjs';
+import { inGuest, runInGuest } from './guest.mjs';
 import { reachedFrom, sourceFiles } from './imports.mjs';
 import { at, NODE, ROOT } from './place.mjs';
 import { filesUnder } from './setup/stamps.mjs';
@@ -39,12 +39,14 @@ function testFiles(texts) {
   return chosen.map((file) => {
     const reached = reachedFrom(file);
     const isE2e = file.startsWith('test/');
+    const hasLab = [...reached].some((name) => name.startsWith('src/lab/'));
     return {
       file,
       isE2e,
-      needsEbpf: isE2e || reached.has(FFI),
+      // With a lab an agent may run, in a process of its own.
+      needsEbpf: reached.has(FFI) || (isE2e && hasLab),
       // Namespaces, cgroups and attached programs: one file at a time.
-      isAlone: isE2e || reached.has('koffi') || [...reached].some((name) => name.startsWith('src/lab/')),
+      isAlone: isE2e || hasLab || reached.has('koffi'),
     };
   });
 }
@@ -98,17 +100,28 @@ function kernelFault() {
  * Parts what this machine's kernel can run from what it cannot, and says so.
  *
  * @param {boolean} hasGuest whether a guest then runs the rest, instead of nobody
+ * @param {boolean} areNamed whether they were asked for by name: the guest then runs all of them
  */
-function partByEbpf(files, hasGuest) {
-  const needing = files.filter(({ needsEbpf }) => needsEbpf);
+function partByEbpf(files, hasGuest, areNamed) {
+  const needing = files.filter(({ needsEbpf }) => needsEbpf).map(({ file }) => file);
   const fault = needing.length === 0 ? '' : kernelFault();
   if (fault === '') return { files, elsewhere: [] };
+  const isForGuest = (file) => hasGuest && (areNamed || inGuest(file));
+  const [elsewhere, skipped] = [needing.filter(isForGuest), needing.filter((file) => !isForGuest(file))];
   print(`\neBPF does not work here: ${fault}.`);
-  print(`The test files that need it are ${hasGuest ? 'run in an emulated machine' : 'skipped'}:`);
-  for (const { file } of needing) print(`       ${file}`);
+  list('The test files that need it and are run in an emulated machine:', elsewhere);
+  list('Those that are skipped:', skipped);
+  if (hasGuest && skipped.length > 0)
+    print('They take hours, emulated. One of them: npm test -- --file PATH\n');
+  tally.skipped += skipped.length;
+  return { files: files.filter(({ needsEbpf }) => !needsEbpf), elsewhere };
+}
+
+function list(title, files) {
+  if (files.length === 0) return;
+  print(title);
+  for (const file of files) print(`       ${file}`);
   print('');
-  if (!hasGuest) tally.skipped += needing.length;
-  return { files: files.filter(({ needsEbpf }) => !needsEbpf), elsewhere: needing.map(({ file }) => file) };
 }
 
 async function main() {
@@ -140,7 +153,7 @@ async function main() {
     return !(scope === 'unit' ? isAlone : scope === 'e2e' ? !isE2e : false);
   });
   const hasGuest = scope === 'all' && !values['no-guest'];
-  const { files, elsewhere } = partByEbpf(inScope, hasGuest);
+  const { files, elsewhere } = partByEbpf(inScope, hasGuest, values.file.length > 0);
   const options = { timeoutMs, verbose: values.verbose };
   await runFiles(
     files.filter(({ isAlone }) => !isAlone),

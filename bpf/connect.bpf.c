@@ -238,11 +238,14 @@ static __always_inline int outbound(struct bpf_sock *sk, struct attempt *a,
 	facts.daddr = a->dst.addr;
 	facts.saddr = a->saddr;
 	claims = POLICY_VALUE(&facts, policy_claims_sidecar(policy, facts.uid, facts.gid));
-	sidecar = claims;
+	/*
+	 * Kept from the verifier on each way that leads here: where it knew a zero for one of them, that of Linux 6.1
+	 * took it for all, and every sidecar for an application.
+	 */
+	sidecar = POLICY_VALUE(&facts, (claims != 0) & (facts.identity_confirmed != 0));
 	/* Owner rules know the sidecar by its ids, and some meshes take an application's calls to its own pod. */
 	again = POLICY_VALUE(&facts, claims | has(policy, POLICY_LOOPBACK_INCLUDED));
-	if (sidecar && !facts.identity_confirmed) {
-		sidecar = false;
+	if (claims && !sidecar) {
 		count(a->netns, COUNTER_IMPERSONATED);
 		event_of_process(a->netns, EVENT_IMPERSONATION, &a->dst);
 	}

@@ -48,7 +48,7 @@ export class Bed implements AsyncDisposable {
     for (const name of ['stream', 'http']) {
       copyFileSync(join(peers, `${name}.ts`), join(this.programs, `${name}.mts`));
     }
-    for (const name of ['streams.py', 'sockets.py', 'calls.py', 'Peer.java']) {
+    for (const name of ['pattern.py', 'streams.py', 'sockets.py', 'calls.py', 'Peer.java']) {
       copyFileSync(join(peers, name), join(this.programs, name));
     }
     cpSync(join(peers, 'go'), join(this.programs, 'go'), { recursive: true });

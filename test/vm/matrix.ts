@@ -281,9 +281,13 @@ export function markdown(rows: readonly KeptRow[], suites: readonly Suite[]): st
     'Two suites are bounded, with the same checks: in a guest the crowd of faithful has 200 connections instead of 2000, and',
     'integrity plays each scenario once a round instead of six times, under HAProxy alone.',
     '',
-    "`npm test` runs load and Istio's conformance on 6.1 as well, about a minute. When the guest cannot be had (no mirror,",
-    'no QEMU) that one test is skipped with the reason; on a machine without working eBPF the guest runs every file that',
-    'needs it, and a guest that cannot be had is a failure.',
+    "`npm test` runs load, identity and Istio's conformance on 6.1 as well, a few minutes. Where the guest cannot be had (no mirror,",
+    'no QEMU) that one test is skipped with the reason.',
+    '',
+    'Where the machine has no working eBPF, `npm test` has the guest run what needs it, as far as that ends: the library, the',
+    'data plane, conformance and containment (`CORE` in `.ci/guest.mjs`), an hour or two. What is left, whole agents and',
+    'proxies under load, it names and counts as skipped: 20 to 30 times slower, all of it would take most of a day.',
+    '`npm test -- --file PATH` runs one of those in the guest. A guest that cannot be had is a failure then.',
     '',
   ].join('\n');
 }

@@ -174,32 +174,12 @@ async function postgresql(stage: Stage): Promise<void> {
   };
   await bench('pgbench -i', '-i', '-s', '1', '-q');
   // At a rate, so that it lasts: connections are taken up within the first second or two.
-  await bench(
-    'pgbench, prepared',
-    '-n',
-    '-c',
-    '6',
-    '-t',
-    '150',
-    '-R',
-    '250',
-    '-M',
-    'prepared',
-    '--random-seed=7',
-  );
+  const lasting = ['-n', '-c', '6', '-t', '150'];
+  await bench('pgbench, prepared', ...lasting, '-R', '250', '-M', 'prepared', '--random-seed=7');
   await bench(
     'pgbench, simple, read only',
-    '-n',
-    '-c',
-    '6',
-    '-t',
-    '150',
-    '-R',
-    '400',
-    '-S',
-    '-M',
-    'simple',
-    '--random-seed=8',
+    ...lasting,
+    ...['-R', '400', '-S', '-M', 'simple', '--random-seed=8'],
   );
   await query(
     'accounts',
