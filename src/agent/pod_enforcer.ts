@@ -172,10 +172,13 @@ export class PodEnforcer {
   ): PodEntry {
     const waits = error.code === 'SHUNT_E_POD_NOT_STARTED';
     const untold = earlier?.error?.message !== error.message;
-    if (untold && held === null && (waits || error.code === 'SHUNT_E_POD_NO_NETNS')) {
+    if (untold && (waits || (held === null && error.code === 'SHUNT_E_POD_NO_NETNS'))) {
       // Every pod is so from its binding to its sandbox, and again at its end.
       const fields = { event: 'pod-waits', pod: labelOf(desire.name), reason: error.message };
-      this.#log.info(fields, 'pod has no sandbox that is known');
+      this.#log.info(
+        fields,
+        held === null ? 'pod has no sandbox that is known' : 'nothing of the pod runs; it stays enrolled',
+      );
     } else if (untold) {
       this.#log.error(
         { event: 'pod-failed', pod: labelOf(desire.name), enrolled: held !== null, ...error.toJSON() },

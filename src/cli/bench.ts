@@ -14,6 +14,9 @@ const Options = v.object({
   rounds: v.optional(v.number(), 7),
 });
 
+/** For the rounds; with the set-up some twenty seconds. A busy machine has fewer rounds. */
+const BUDGET_MS = 10_000;
+
 /** `shunt bench`: what the redirection costs on this node. Exit 128 + n when signal n ended it. */
 export async function bench(context: Context, given: unknown): Promise<number> {
   const { io, format, bpffs } = context;
@@ -24,7 +27,7 @@ export async function bench(context: Context, given: unknown): Promise<number> {
   // What a pod may opt in to is for the long form.
   const contenders = CONTENDERS.filter((contender) => contender !== 'full');
   try {
-    const run = { cli: ownCli(), bpffs, sidecar, contenders, cases, rounds, signal };
+    const run = { cli: ownCli(), bpffs, sidecar, contenders, cases, rounds, budgetMs: BUDGET_MS, signal };
     const result = await runCases(run, io);
     const { measurements } = result;
     const verdicts = judge(result);
@@ -32,7 +35,7 @@ export async function bench(context: Context, given: unknown): Promise<number> {
       io.out(renderJson(report(result, verdicts, { rounds, sidecars: [sidecar] })));
       return 0;
     }
-    io.note(`${machine()}; ${rounds} rounds, in turn; in brackets: median ratio to iptables, p10..p90`);
+    io.note(`${machine()}; up to ${rounds} rounds, in turn; in brackets: median ratio to iptables, p10..p90`);
     io.out(benchTable(measurements, contenders, io.colour.out));
     io.out(`\n${targetTable(verdicts, io.colour.out)}`);
     return 0;

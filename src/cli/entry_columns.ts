@@ -37,6 +37,7 @@ function isStruct(value: unknown): value is Record<string, unknown> {
 
 function text(value: unknown): string {
   if (typeof value === 'string') return value;
+  if (typeof value === 'bigint' || typeof value === 'number') return String(value);
   if (value instanceof Uint8Array) return hex(value);
   if (Array.isArray(value) && value.every((element) => typeof element === 'string')) return value.join('|');
   // Quotes around names and 64-bit numbers are JSON's need, not the reader's.

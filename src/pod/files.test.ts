@@ -269,3 +269,18 @@ test('an aborted signal ends the iteration before it begins', async (t) => {
   const { done } = await watchPodFiles(directory, { signal: AbortSignal.abort() }).next();
   assert.equal(done, true);
 });
+
+test('a snapshot names the pods that are new, unless anything else changed or cannot be used', async (t) => {
+  const files = watched(t, { before: { 'a.yaml': manifest('a') } });
+  assert.equal((await files.next()).changed, undefined);
+  files.write('b.yaml', manifest('b', { uid: 'uid-b' }));
+  assert.deepEqual((await files.next()).changed, new Set(['uid-b']));
+  files.write('a.yaml', manifest('a', { annotations: { other: 'x' } }));
+  assert.equal((await files.next()).changed, null);
+  unlinkSync(join(files.directory, 'b.yaml'));
+  assert.equal((await files.next()).changed, null);
+  files.write('bad.yaml', 'kind: [');
+  assert.equal((await files.next()).changed, null);
+  files.write('c.yaml', manifest('c'));
+  assert.equal((await files.next()).changed, null);
+});

@@ -9,6 +9,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ShuntError } from '../errors.ts';
 import { DirectoryAlarm } from './directory_alarm.ts';
+import { podName } from './locate.ts';
 import { MAX_MANIFEST_BYTES, parseManifest } from './manifest.ts';
 import { systemErrorCode } from './syscall.ts';
 import type { NamespaceMarks, PodObject } from './workload.ts';
@@ -51,14 +52,28 @@ export async function* watchPodFiles(
   if (signal.aborted) return;
   // Before the first read, so that a change during it is not missed.
   using alarm = new DirectoryAlarm(files.directory, { debounceMs, rereadMs, signal });
-  yield await files.read();
+  let last = await files.read();
+  yield last;
   let told = files.generation;
   while (await alarm.next()) {
     const snapshot = await files.read();
     if (files.generation === told) continue;
     told = files.generation;
+    snapshot.changed = addedTo(last, snapshot);
+    last = snapshot;
     yield snapshot;
   }
+}
+
+/**
+ * Uids of the pods that are new, where all others are as they were and every manifest can be used; else null, for what
+ * one pod gives up another may have waited for. So a new pod is not kept waiting by a look at all of them.
+ */
+function addedTo(last: Snapshot, snapshot: Snapshot): ReadonlySet<string> | null {
+  const gone = new Set(last.pods.map(({ pod }) => pod));
+  const added = snapshot.pods.filter(({ pod }) => !gone.delete(pod));
+  if (gone.size > 0 || last.rejected.length > 0 || snapshot.rejected.length > 0) return null;
+  return new Set(added.map(({ pod }) => podName(pod).uid));
 }
 
 /** What the manifests say now, once. Throws as watchPodFiles. */

@@ -148,9 +148,11 @@ describe('an agent on a node of a cluster', () => {
     await pod.run(PROXY_AGAIN);
     server.put(PODS, meshPod(uid(8), { node, address: '10.9.0.18', sidecar: PROXY_AGAIN }));
     await settled('the new container', (seen) => identity(seen) === 'cgroup');
-    server.remove(uid(8));
     await pod.end();
+    server.remove(uid(8));
     await settled('its end', (seen) => stateOf(seen, uid(8)) === undefined);
+    const failures = readFileSync(join(folder, 'agent.log'), 'utf8').match(/"level":"error".*/g);
+    assert.equal(failures, null, 'that a pod ends before the server says so is no error');
   });
 
   it('counts what the watch brings, and when it last did', async () => {

@@ -10,6 +10,7 @@ import { until } from '../../src/lab/deadline.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import { pinFolder } from '../fixtures/bpffs.ts';
 import { CLI } from '../fixtures/cli.ts';
+import { metricsAddress, scrape } from '../fixtures/scrape.ts';
 import type { Cluster } from './cluster.ts';
 import { KubeNode } from './node.ts';
 
@@ -84,12 +85,15 @@ export class KubeAgent implements AsyncDisposable {
 
   /** Of its process. @return bytes */
   get memory(): number {
-    const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(this.#status()) ?? [];
+    const [, kilobytes] =
+      /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.process.pid}/status`, 'utf8')) ?? [];
     return Number(kilobytes) * 1024;
   }
 
-  #status(): string {
-    return readFileSync(`/proc/${this.process.pid}/status`, 'utf8');
+  /** CPU time of its process so far, ms. Unlike what a clock says, it does not grow with what else the machine does. */
+  async cpuMs(): Promise<number> {
+    const seconds = (await scrape(metricsAddress(this.log))).get('process_cpu_seconds_total');
+    return (seconds ?? Number.NaN) * 1000;
   }
 
   /** Waits until it reports its pods so. */

@@ -1,5 +1,6 @@
 /** docs/performance.md, from one run. */
 import { CONTENDERS } from './contenders.ts';
+import { nodeRows } from './node_figures.ts';
 import { notesOn } from './notes.ts';
 import { together } from './program_times.ts';
 import { type BenchReport, figure, limitOf, share, tableRows } from './report.ts';
@@ -17,8 +18,7 @@ CPU is what all of these used for one. Rules exclude blocks that are not called.
 its sidecar, in the same pod. *AF_UNIX* is a pair of sockets of the same two programs, without any network.`;
 
 /** Targets of the design that another command holds. */
-const ELSEWHERE = `Held by other commands: the cost of enrolling a pod (\`npm run test:kube\`), CNI ADD (\`npm run test:cni -- --figures\`),
-\`connect()\` alone against 10,000 rules (\`npm run bench:rules\`), the binding (\`npm run bench:libbpf\`).`;
+const ELSEWHERE = `Held by other commands: enrolling pods that an API server tells of (\`npm run test:kube\`), \`connect()\` alone against 10,000 rules (\`npm run bench:rules\`), the binding (\`npm run bench:libbpf\`).`;
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
@@ -36,7 +36,7 @@ export function markdown(report: BenchReport, verdicts: readonly Verdict[]): str
   const sections = [
     `# Performance
 
-Made by \`npm run bench -- --markdown docs/performance.md --svg docs/performance.svg\` on ${report.date.slice(0, 10)}:
+Made by \`npm run bench -- --markdown docs/performance.md --svg docs/performance.svg --readme README.md\` on ${report.date.slice(0, 10)}:
 ${report.machine}, load average ${report.load.toFixed(1)} with what else it did; up to ${report.rounds} rounds; sidecars: ${report.sidecars.join(' and ')}.
 
 ${MEANING}
@@ -50,6 +50,7 @@ ${MEANING}
     )}`,
     promotionSection(report),
     profileSection(report),
+    nodeSection(report),
   ];
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`;
 }
@@ -85,4 +86,15 @@ function profileSection({ profiles }: BenchReport): string {
 By the kernel's own account, which adds some tens of nanoseconds a call, on one core (\`npm run bench:programs\` has it alone).
 
 ${table(['contender', 'for', 'program', 'calls', 'ns a call', 'us'], rows)}`;
+}
+
+function nodeSection({ node }: BenchReport): string {
+  if (node.length === 0) return '';
+  return `## What the agent and the CLI take
+
+The agent is the bundle, started with the flags of the image; its pods are network namespaces with a manifest each, in which no sidecar runs. A pod is enforced when its entry is in the pods map. ADD enrolls a
+pod of which the agent knows the manifest, from fork to the end of the plugin. Each round did the lines from *enroll* to
+*nft*, and those from *true* to *ADD*, one after the other. Commands are run from fork to the end of what they print.
+
+${table(['of the node', 'times', 'p50', 'p99'], nodeRows(node))}`;
 }

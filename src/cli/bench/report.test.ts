@@ -23,7 +23,7 @@ function measurement(
 }
 
 function result(...measurements: Measurement[]): BenchResult {
-  return { measurements, promotion: [], profiles: [] };
+  return { measurements, promotion: [], profiles: [], node: [] };
 }
 
 const RUN = measurement({ iptables: [100, 200, 400], redirect: [90, 180, 360], accelerated: [50, 100, 200] });
@@ -45,6 +45,23 @@ describe('figures of a run', () => {
       [false, false, false],
     );
     assert.deepEqual(judge(result(measurement({ iptables: [1] }))), []);
+  });
+
+  it('of the node are held to percentiles of their own', () => {
+    const times = Array.from({ length: 101 }, (_, index) => index / 10);
+    const node = [
+      { id: 'enroll', title: 'enroll', unit: 'ms', values: times },
+      { id: 'idle-500', title: 'idle', unit: '', values: [0.0008] },
+      { id: 'nft', title: 'not ours', unit: 'ms', values: times },
+    ];
+    assert.deepEqual(
+      judge({ ...result(), node }).map(({ target, value, met }) => [target.text, value, met]),
+      [
+        ['enroll a pod, event to enforced, ms: p50', 5, false],
+        ['enroll a pod, event to enforced, ms: p99', 9.9, false],
+        ['agent with 500 pods, idle: share of a core', 0.0008, true],
+      ],
+    );
   });
 
   it('may be held to another case of the group, and to nothing but themselves', () => {

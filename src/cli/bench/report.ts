@@ -81,7 +81,7 @@ export function targetTable(verdicts: readonly Verdict[], colour: boolean): stri
   const columns: Column<Verdict>[] = [
     { head: 'TARGET', cell: ({ target }) => target.text },
     { head: 'LIMIT', cell: ({ target }) => limitOf(target) },
-    { head: 'RATIO', cell: ({ value }) => share(value) },
+    { head: 'MEASURED', cell: ({ value }) => share(value) },
     {
       head: 'RESULT',
       cell: ({ met }) => (met ? 'met' : 'missed'),

@@ -5,6 +5,7 @@ import { BenchBed } from './bed.ts';
 import type { Case } from './cases.ts';
 import { CONTENDERS, type Contender } from './contenders.ts';
 import { type Measurement, measure } from './measure.ts';
+import type { NodeFigure } from './node_figures.ts';
 import { type Profile, profilePrograms } from './program_times.ts';
 import { type PromotionCost, promotionCost } from './promotion.ts';
 
@@ -32,6 +33,8 @@ export interface BenchResult {
   measurements: Measurement[];
   promotion: PromotionCost[];
   profiles: Profile[];
+  /** What the agent and the CLI take; only of the long forms. */
+  node: NodeFigure[];
 }
 
 /**
@@ -61,5 +64,5 @@ export async function runCases(options: BenchOptions, io: Io): Promise<BenchResu
       promotion.push(await promotionCost(bed, crowd, signal));
     },
   });
-  return { measurements, promotion, profiles };
+  return { measurements, promotion, profiles, node: [] };
 }

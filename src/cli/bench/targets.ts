@@ -2,6 +2,7 @@
 
 import { median, ratio } from '../../lab/statistics.ts';
 import type { Contender } from './contenders.ts';
+import { judgeNode } from './node_figures.ts';
 import type { BenchResult } from './run.ts';
 
 export interface Target {
@@ -150,7 +151,8 @@ export interface Verdict {
 export function judge({
   measurements,
   promotion,
-}: Pick<BenchResult, 'measurements' | 'promotion'>): Verdict[] {
+  node,
+}: Pick<BenchResult, 'measurements' | 'promotion' | 'node'>): Verdict[] {
   const compared = TARGETS.flatMap((target) => {
     const roundsOf = (id: string, contender: Contender): number[] | undefined =>
       measurements
@@ -170,7 +172,7 @@ export function judge({
       agentMs / 1000,
     ),
   );
-  return [...compared, ...idle];
+  return [...compared, ...idle, ...judgeNode(node)];
 }
 
 function verdict(target: Verdict['target'], value: number): Verdict {

@@ -14,7 +14,7 @@ it('walks that cost much are rarer, and rarest while nobody is accelerated', () 
   for (const [marks, periodMs] of [
     ['.', 20 * 60],
     [':', 20 * 60],
-    ['', 200 * 60],
+    ['', 250 * 60],
   ] as const)
     assert.equal(new WalkPace().after(marks, 60), periodMs);
 });
@@ -24,5 +24,5 @@ it('a walk that waited for a CPU is not taken for one that costs much, and a las
   pace.after('', 1);
   assert.equal(pace.after('', 80), 1000);
   for (let walk = 0; walk < 3; walk++) pace.after('', 80);
-  assert.equal(pace.after('', 80), 16_000);
+  assert.equal(pace.after('', 80), 20_000);
 });

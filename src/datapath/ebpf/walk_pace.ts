@@ -6,8 +6,8 @@ const PERIOD_MS = 250;
 const IDLE_PERIOD_MS = 1000;
 /** So many times what a walk costs lies between two: a twentieth of one CPU at most. */
 const SHARE = 20;
-/** While nobody is accelerated nor about to be: a two-hundredth. */
-const IDLE_SHARE = 200;
+/** While nobody is accelerated nor about to be: a two-hundred-and-fiftieth, since the agent is to idle on a two-hundredth in all. */
+const IDLE_SHARE = 250;
 /** What the iterator writes for a socket that the next walk should see soon (bpf/accelerate.bpf.c). */
 const MARK_SOON = '.';
 /** A walk costs what the quickest of so many took: the others waited for a CPU. */
