@@ -35,6 +35,12 @@ export const SUITES: readonly Suite[] = [
     timeoutMs: 30 * MINUTE_MS,
     tier: 1,
   },
+  {
+    name: 'contained',
+    args: ['--test', '--test-concurrency=1', 'test/contained/*.test.ts'],
+    timeoutMs: 40 * MINUTE_MS,
+    tier: 2,
+  },
   { name: 'tiers', args: ['--test', 'test/e2e/tiers.test.ts'], timeoutMs: 20 * MINUTE_MS, tier: 1 },
   {
     name: 'faithful',
