@@ -162,17 +162,27 @@ static __always_inline bool sidecar_reads_all(struct sock *sk, const struct pod 
 	return pod->flags & POD_ACCEL_VOUCHED || polled_with(sk, EPOLLET) == POLLED_SO;
 }
 
-static __always_inline bool reads_all(struct conn *conn, struct sock *sk)
+/*
+ * Whether it may be in the sockhash as its pod and this kernel stand now: what turns the pod's
+ * acceleration off takes its live connections out. Without a pod, withdrawn meanwhile, an
+ * application has nobody's leave.
+ */
+static __always_inline bool may_be_in(struct conn *conn, struct sock *sk)
 {
 	__u64 netns = conn->netns;
 	struct pod *pod = bpf_map_lookup_elem(&shunt_pods, &netns);
 
 	if (!pod)
-		return true;
-	return is_sidecars(conn) ? sidecar_reads_all(sk, pod) : app_reads_all(conn, sk, pod);
+		return is_sidecars(conn);
+	if (!(pod->flags & POD_ACCEL_OUTBOUND))
+		return false;
+	if (is_sidecars(conn))
+		return sidecar_reads_all(sk, pod);
+	return accel_of_apps(pod) && app_reads_all(conn, sk, pod);
 }
 
-static __always_inline bool may_enter(const struct conn *conn)
+/* An application of a pod that has not opted in, or no longer, is sent everything by TCP. */
+static __always_inline bool takes_redirected(const struct conn *conn)
 {
 	__u64 netns = conn->netns;
 	struct pod *pod;
@@ -180,7 +190,7 @@ static __always_inline bool may_enter(const struct conn *conn)
 	if (is_sidecars(conn))
 		return true;
 	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
-	return pod && accel_of_apps(pod);
+	return pod && pod->flags & POD_ACCEL_FULL;
 }
 
 static __always_inline struct sk_psock *psock_of(const struct sock *sk)
@@ -286,10 +296,11 @@ static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *
 	if (!flow)
 		return;
 	flow->share_bytes = share_of(conn, settings);
+	flow->is_closed = !takes_redirected(conn);
 	in = *(volatile __u64 *)&flow->in_bytes;
 	stopped = flow->stop_round && round - flow->stop_round < STOP_ROUNDS;
 	if (flow->state == FLOW_PROMOTED) {
-		if (is_fit(sk, tp) && reads_all(conn, sk) && !stopped && theirs &&
+		if (is_fit(sk, tp) && may_be_in(conn, sk) && !stopped && theirs &&
 		    theirs->state != FLOW_LEAVING) {
 			if (waiting_at(sk) == NOTHING_WAITS)
 				flow->done_bytes = in;
@@ -327,7 +338,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct flow fresh = {};
 	__u64 self, peer, age;
 	__u32 round;
-	bool whole;
+	bool is_let;
 
 	if (!sk || !conn || !settings || !(settings->flags & SETTINGS_ACCEL))
 		return 0;
@@ -349,13 +360,12 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (age < YOUNG_NS)
 		ask_for_more(ctx);
 	/* At every walk, whatever else holds: it remembers what it sees. */
-	whole = reads_all(conn, sk);
+	is_let = may_be_in(conn, sk);
 	if (age < settings->min_age_ns)
 		return 0;
 	if ((conn->flags & (CONN_SERVER | CONN_TOLD)) == CONN_SERVER)
 		tell_peer(conn);
-	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) ||
-	    !may_enter(conn) || !whole)
+	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) || !is_let)
 		return 0;
 
 	self = conn->self;
@@ -384,6 +394,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (theirs->state == FLOW_CANDIDATE && round - theirs->fit_round > 1)
 		return 0;
 	flow->share_bytes = share_of(conn, settings);
+	flow->is_closed = !takes_redirected(conn);
 	if (bpf_map_update_elem(&shunt_socks, &self, sk, BPF_NOEXIST))
 		return 0;
 	conn->flags |= CONN_PROMOTED;
@@ -460,7 +471,7 @@ static __always_inline bool may_redirect(struct flow *me, struct flow *theirs, _
 		return false;
 	}
 	if (!(settings->flags & SETTINGS_ACCEL) || theirs->state != FLOW_PROMOTED ||
-	    me->state != FLOW_PROMOTED)
+	    theirs->is_closed || me->state != FLOW_PROMOTED)
 		return false;
 	if (me->stop_round && settings->round - me->stop_round < STOP_ROUNDS)
 		return false;

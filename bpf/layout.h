@@ -269,7 +269,7 @@ struct flow {
 	enum flow_state state;
 	__u32 stop_round; /* iterator round in which this end sent more than may wait; 0 = never */
 	__u32 share_bytes; /* most that may wait unread here, set by the iterator */
-	__u32 pad;
+	__u32 is_closed; /* nothing new is redirected to it, set by the iterator */
 };
 
 /* budgets: netns cookie -> how many sockets share what may wait unread in a pod. */

@@ -101,6 +101,26 @@ describe('promotion, where the pods opted in for their applications', () => {
     assert.equal(most, 2 * CONNECTIONS, 'those of the sidecars with one another');
   });
 
+  it('lets live connections go whose pods turn it off, and those of applications that no longer opt in', async () => {
+    const playing = player.play([{ scenario: 'long-lasting', count: CONNECTIONS }], seedOf('annotated'));
+    await reaches(ENDS * CONNECTIONS);
+    await annotate(bed, 'outbound');
+    const { acceleration } = await bed.client.status();
+    const appsStay = acceleration.canary?.every(
+      ({ needed, fault }) => needed !== 'applications' || fault === null,
+    );
+    await reaches((appsStay ? ENDS : 2) * CONNECTIONS);
+    await annotate(bed, 'off');
+    await reaches(0);
+    const before = await accelerated(bed);
+    assert.deepEqual([...(await playing).keys()].sort(), [
+      'long-lasting client: ok',
+      'long-lasting server: ok',
+    ]);
+    assert.equal(await accelerated(bed), before);
+    await annotate(bed, 'full');
+  });
+
   it('leaves a connection to TCP that has had urgent data, and no other', async () => {
     const playing = player.play([{ scenario: 'urgent-lasting', count: CONNECTIONS }], seedOf('urgent'));
     assert.equal(await mostWhile(playing), 4 * CONNECTIONS, 'all but those of the application that sent it');

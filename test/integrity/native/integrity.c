@@ -696,10 +696,9 @@ static int brief(struct end *end)
 	return put_get(end, 1 + next(&end->rng) % 4000, 1 + next(&end->rng) % 4000);
 }
 
-/* Goes on for six seconds or so, whatever happens around it. */
-static int lasting(struct end *end)
+static int last(struct end *end, int rounds)
 {
-	for (int i = 0; i < 280; i++) {
+	for (int i = 0; i < rounds; i++) {
 		size_t there = size_of(&end->rng) / 8 + 1, back = size_of(&end->rng) / 8 + 1;
 
 		if (put_get(end, there, back) < 0)
@@ -708,6 +707,17 @@ static int lasting(struct end *end)
 			usleep(20000);
 	}
 	return 0;
+}
+
+/* Goes on for six seconds or so, whatever happens around it. */
+static int lasting(struct end *end)
+{
+	return last(end, 280);
+}
+
+static int long_lasting(struct end *end)
+{
+	return last(end, 1200);
 }
 
 /* Urgent data goes no further than the sidecar; what follows it has to come as ever. */
@@ -750,6 +760,7 @@ static const struct scenario {
 	{ "edge-lasting", lasting, EDGE },
 	{ "blocking-lasting", lasting, BLOCKING },
 	{ "urgent-lasting", urgent, POLLED },
+	{ "long-lasting", long_lasting, POLLED },
 };
 
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))

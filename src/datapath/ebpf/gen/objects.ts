@@ -153,7 +153,7 @@ export interface Flow {
   state: FlowState; // enum flow_state
   stop_round: number; // __u32
   share_bytes: number; // __u32
-  pad?: number; // __u32
+  is_closed: number; // __u32
 }
 
 export const FlowCodec: Codec<Flow> = {
@@ -170,9 +170,9 @@ export const FlowCodec: Codec<Flow> = {
     state: FlowStateCodec.read(v, o + 48),
     stop_round: codec.u32.read(v, o + 52),
     share_bytes: codec.u32.read(v, o + 56),
+    is_closed: codec.u32.read(v, o + 60),
   }),
   write(v, o, x) {
-    codec.zero(v, o, 64);
     codec.u64.write(v, o, x.sk);
     codec.u64.write(v, o + 8, x.in_bytes);
     codec.u64.write(v, o + 16, x.done_bytes);
@@ -184,7 +184,7 @@ export const FlowCodec: Codec<Flow> = {
     FlowStateCodec.write(v, o + 48, x.state);
     codec.u32.write(v, o + 52, x.stop_round);
     codec.u32.write(v, o + 56, x.share_bytes);
-    if (x.pad !== undefined) codec.u32.write(v, o + 60, x.pad);
+    codec.u32.write(v, o + 60, x.is_closed);
   },
 };
 
