@@ -32,7 +32,14 @@ export const MESHES: readonly Mesh[] = [
     families: DUAL,
   },
   { name: 'kuma', proxyId: 5678, outboundHost: 'any', outbound: 15001, inbound: 15006, families: DUAL },
-  { name: 'consul', proxyId: 5995, outboundHost: 'localhost', outbound: 15001, inbound: 20000, families: DUAL },
+  {
+    name: 'consul',
+    proxyId: 5995,
+    outboundHost: 'localhost',
+    outbound: 15001,
+    inbound: 20000,
+    families: DUAL,
+  },
   { name: 'osm', proxyId: 1500, outboundHost: 'any', outbound: 15001, inbound: 15003, families: [4] },
   { name: 'appmesh', proxyId: 1337, outboundHost: 'any', outbound: 15001, inbound: 15000, families: DUAL },
 ];
