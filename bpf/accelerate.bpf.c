@@ -54,6 +54,14 @@ struct {
 	__type(value, __u64);
 } shunt_socks SEC(".maps");
 
+/* The iterator's alone. A pod whose entry is evicted counts anew from the next walk on. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 512);
+	__type(key, __u64); /* netns cookie */
+	__type(value, struct budget);
+} shunt_budgets SEC(".maps");
+
 /* How the connection has been used so far: short messages, both ways. */
 static __always_inline bool looks_request_response(struct tcp_sock *tp, __u32 max_message)
 {
@@ -79,6 +87,9 @@ static __always_inline bool is_fit(struct sock *sk, struct tcp_sock *tp)
 		return false;
 	if (tp->inet_conn.icsk_ulp_ops || sk->sk_rcvlowat > 1)
 		return false;
+	/* It has had urgent data: redirected, the next would be bytes like any other. */
+	if (tp->urg_seq)
+		return false;
 	return !(sk->__sk_common.skc_flags & (1UL << zerocopy));
 }
 
@@ -91,13 +102,10 @@ static __always_inline bool is_sidecars(const struct conn *conn)
 	       (conn->flags & (accepted | CONN_TO_POD)) == accepted;
 }
 
-/*
- * Whether it is polled edge-triggered, or for the end of what its peer sends: a program
- * that does may take a short read for the last, and stop where redirected bytes end and
- * TCP's begin. Nginx and HAProxy do; whatever is written in Go is polled so, too, and
- * its io.Copy() splices.
- */
-static __always_inline bool polled_by_edge(struct sock *sk)
+enum polled { NOT_POLLED_SO, POLLED_SO, POLL_UNKNOWN };
+
+/* Whether one of the epoll sets that a socket is in waits for it with any of these events. */
+static __always_inline enum polled polled_with(struct sock *sk, __u32 events)
 {
 	struct socket *socket = sk->sk_socket;
 	struct file *file = socket ? socket->file : 0;
@@ -105,7 +113,7 @@ static __always_inline bool polled_by_edge(struct sock *sk)
 	void *node = 0, *end = 0;
 
 	if (!file)
-		return true;
+		return POLL_UNKNOWN;
 	if (bpf_core_field_exists(file->f_ep)) {
 		struct hlist_head *head = BPF_CORE_READ(file, f_ep);
 
@@ -114,38 +122,54 @@ static __always_inline bool polled_by_edge(struct sock *sk)
 	} else if (bpf_core_field_exists(listed->f_ep_links)) {
 		end = (void *)file + bpf_core_field_offset(struct file___listed, f_ep_links);
 		if (bpf_probe_read_kernel(&node, sizeof(node), end))
-			return true;
+			return POLL_UNKNOWN;
 	} else {
-		return true;
+		return POLL_UNKNOWN;
 	}
 	for (int i = 0; i < MAX_EPOLLS && node && node != end; i++) {
 		struct epitem *item = node - bpf_core_field_offset(struct epitem, fllink);
 
-		if (BPF_CORE_READ(item, event.events) & (EPOLLET | EPOLLRDHUP))
-			return true;
+		if (BPF_CORE_READ(item, event.events) & events)
+			return POLLED_SO;
 		if (bpf_probe_read_kernel(&node, sizeof(node), node))
-			return true;
+			return POLL_UNKNOWN;
 	}
-	return node && node != end;
+	return node && node != end ? POLL_UNKNOWN : NOT_POLLED_SO;
 }
 
 /*
  * An application is redirected to where its pod opted in, and only if it reads until there
- * is nothing. Elsewhere it is sent everything by TCP, and this does not matter.
+ * is nothing. Elsewhere it is sent everything by TCP, and this does not matter. One that is
+ * polled edge-triggered, or for the end of what its peer sends, may take a short read for the
+ * last, and stop where redirected bytes end and TCP's begin. Nginx and HAProxy do; whatever
+ * is written in Go is polled so, too, and its io.Copy() splices.
  */
+static __always_inline bool app_reads_all(struct conn *conn, struct sock *sk, const struct pod *pod)
+{
+	if (!(pod->flags & POD_ACCEL_FULL))
+		return true;
+	if (polled_with(sk, EPOLLET | EPOLLRDHUP) != NOT_POLLED_SO)
+		conn->flags |= CONN_EDGE;
+	return !(conn->flags & CONN_EDGE) && bpf_ktime_get_ns() - conn->since_ns >= WATCH_NS;
+}
+
+/*
+ * A sidecar that nobody vouched for has to be polled as Envoy is, which reads until there is
+ * nothing: edge-triggered. A mesh's pod may have had another proxy put in its place.
+ */
+static __always_inline bool sidecar_reads_all(struct sock *sk, const struct pod *pod)
+{
+	return pod->flags & POD_ACCEL_VOUCHED || polled_with(sk, EPOLLET) == POLLED_SO;
+}
+
 static __always_inline bool reads_all(struct conn *conn, struct sock *sk)
 {
 	__u64 netns = conn->netns;
-	struct pod *pod;
+	struct pod *pod = bpf_map_lookup_elem(&shunt_pods, &netns);
 
-	if (is_sidecars(conn))
+	if (!pod)
 		return true;
-	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
-	if (!pod || !(pod->flags & POD_ACCEL_FULL))
-		return true;
-	if (polled_by_edge(sk))
-		conn->flags |= CONN_EDGE;
-	return !(conn->flags & CONN_EDGE) && bpf_ktime_get_ns() - conn->since_ns >= WATCH_NS;
+	return is_sidecars(conn) ? sidecar_reads_all(sk, pod) : app_reads_all(conn, sk, pod);
 }
 
 static __always_inline bool may_enter(const struct conn *conn)
@@ -207,6 +231,33 @@ static __always_inline void tell_peer(struct conn *conn)
 		conn->flags |= CONN_TOLD;
 }
 
+/*
+ * What may wait unread at one end: all ends of a pod divide what the pod may have among them.
+ * A walk counts them; the one before it found as many, or a few more or less.
+ */
+static __always_inline __u32 share_of(const struct conn *conn, const struct settings *settings)
+{
+	__u64 netns = conn->netns;
+	struct budget *budget = bpf_map_lookup_elem(&shunt_budgets, &netns), fresh = {};
+	__u32 sharers, share;
+
+	if (!budget) {
+		bpf_map_update_elem(&shunt_budgets, &netns, &fresh, BPF_NOEXIST);
+		budget = bpf_map_lookup_elem(&shunt_budgets, &netns);
+		if (!budget)
+			return 0;
+	}
+	if (budget->round != settings->round) {
+		budget->last = settings->round - budget->round == 1 ? budget->count : 0;
+		budget->count = 0;
+		budget->round = settings->round;
+	}
+	budget->count++;
+	sharers = budget->count > budget->last ? budget->count : budget->last;
+	share = settings->pod_backlog_bytes / sharers;
+	return share < settings->backlog_bytes ? share : settings->backlog_bytes;
+}
+
 /* To the agent: MARK_SOON when the next round should come soon, MARK_HELD while somebody is in the sockhash. */
 static __always_inline void tell_agent(struct bpf_iter__bpf_sk_storage_map *ctx, char mark)
 {
@@ -224,15 +275,17 @@ static __always_inline void ask_for_more(struct bpf_iter__bpf_sk_storage_map *ct
  */
 static __always_inline void watch_promoted(struct bpf_iter__bpf_sk_storage_map *ctx,
 					   struct conn *conn, struct sock *sk, struct tcp_sock *tp,
-					   __u32 round)
+					   const struct settings *settings)
 {
 	__u64 self = conn->self, peer = conn->peer, in;
+	__u32 round = settings->round;
 	struct flow *flow = bpf_map_lookup_elem(&shunt_flows, &self);
 	struct flow *theirs = bpf_map_lookup_elem(&shunt_flows, &peer);
 	bool stopped;
 
 	if (!flow)
 		return;
+	flow->share_bytes = share_of(conn, settings);
 	in = *(volatile __u64 *)&flow->in_bytes;
 	stopped = flow->stop_round && round - flow->stop_round < STOP_ROUNDS;
 	if (flow->state == FLOW_PROMOTED) {
@@ -285,7 +338,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	round = settings->round;
 	if (conn->flags & CONN_PROMOTED) {
-		watch_promoted(ctx, conn, sk, tp, round);
+		watch_promoted(ctx, conn, sk, tp, settings);
 		return 0;
 	}
 	if (!(conn->flags & CONN_PAIRED) && (conn->flags & CONN_CLIENT))
@@ -330,6 +383,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	}
 	if (theirs->state == FLOW_CANDIDATE && round - theirs->fit_round > 1)
 		return 0;
+	flow->share_bytes = share_of(conn, settings);
 	if (bpf_map_update_elem(&shunt_socks, &self, sk, BPF_NOEXIST))
 		return 0;
 	conn->flags |= CONN_PROMOTED;
@@ -385,8 +439,8 @@ static __always_inline bool in_order(struct flow *me, const struct flow *theirs,
 /*
  * While redirected bytes wait unread, what comes after them is redirected as well, even
  * when it would rather not be: a reader gets the two kinds by two calls, and one that takes
- * a short read for the last (epoll(7) allows it) would stop between them. Only past the
- * backlog is there no choice.
+ * a short read for the last (epoll(7) allows it) would stop between them. Only past its
+ * share of the backlog is there no choice.
  */
 static __always_inline bool may_redirect(struct flow *me, struct flow *theirs, __u32 size,
 					 const struct settings *settings)
@@ -395,7 +449,7 @@ static __always_inline bool may_redirect(struct flow *me, struct flow *theirs, _
 
 	switch (waiting_at((void *)theirs->sk)) {
 	case SOMETHING_WAITS:
-		if (in - theirs->done_bytes + size <= settings->backlog_bytes)
+		if (in - theirs->done_bytes + size <= theirs->share_bytes)
 			return true;
 		me->stop_round = settings->round ?: 1;
 		return false;
@@ -410,7 +464,7 @@ static __always_inline bool may_redirect(struct flow *me, struct flow *theirs, _
 		return false;
 	if (me->stop_round && settings->round - me->stop_round < STOP_ROUNDS)
 		return false;
-	return size <= settings->max_message_bytes;
+	return size <= settings->max_message_bytes && size <= theirs->share_bytes;
 }
 
 static __always_inline int by_tcp(const struct conn *conn, struct flow *me, __u32 size)

@@ -91,6 +91,7 @@ struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 copied_seq;
 	__u32 write_seq;
+	__u32 urg_seq;
 	__u32 data_segs_in;
 	__u32 data_segs_out;
 	__u64 bytes_received;

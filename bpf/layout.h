@@ -12,7 +12,7 @@
 #define SHUNT_LAYOUT_H
 
 /* Raised whenever a pinned map's key or value changes shape. */
-#define SHUNT_LAYOUT_VERSION 3
+#define SHUNT_LAYOUT_VERSION 4
 
 #define SHUNT_MAX_PROXY_IDS 4
 /* No process runs under it: the kernel's own word for an invalid id. */
@@ -42,6 +42,7 @@ enum pod_flags {
 	POD_HAS_IP6 = 1 << 2,
 	POD_ACCEL_OUTBOUND = 1 << 3, /* app -> sidecar, sidecar <-> sidecar */
 	POD_ACCEL_FULL = 1 << 4, /* sidecar -> app as well */
+	POD_ACCEL_VOUCHED = 1 << 5, /* its sidecar reads until there is nothing: the operator's word */
 };
 
 /* pods: netns cookie -> pod. Presence is the switch that enrolls. */
@@ -267,6 +268,16 @@ struct flow {
 	__u32 fit_round; /* iterator round that last found this end fit */
 	enum flow_state state;
 	__u32 stop_round; /* iterator round in which this end sent more than may wait; 0 = never */
+	__u32 share_bytes; /* most that may wait unread here, set by the iterator */
+	__u32 pad;
+};
+
+/* budgets: netns cookie -> how many sockets share what may wait unread in a pod. */
+struct budget {
+	__u32 round; /* iterator round that counts */
+	__u32 count; /* of its sockets in the sockhash, so far in that round */
+	__u32 last; /* in the round before */
+	__u32 pad;
 };
 
 enum settings_flags {
@@ -282,6 +293,8 @@ struct settings {
 	__u64 min_age_ns; /* established this long before promotion */
 	__u32 max_message_bytes; /* longer messages stay on TCP */
 	__u32 round; /* iterator round, set before each run */
+	__u32 pod_backlog_bytes; /* most that may wait unread at all ends of one pod */
+	__u32 pad;
 };
 
 /* meta: what pinned these maps; read before anything is adopted. */

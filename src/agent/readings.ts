@@ -50,6 +50,7 @@ export function readings(observed: Observed): Readings {
   const { backend, reconciler, settings, tally } = observed;
   const { datapath } = backend;
   const states = reconciler.states();
+  const acceleration = datapath.acceleration();
   const links = datapath.links();
   const maps = datapath.maps();
   const attached = links.filter((link) => link.attached).length;
@@ -69,7 +70,10 @@ export function readings(observed: Observed): Readings {
     shunt_kernel_events_total: METRICS.shunt_kernel_events_total.labels.kind.map((kind) => {
       return { labels: { kind }, value: tally.kernelEvents.get(kind) ?? 0 };
     }),
-    shunt_acceleration_enabled: one(datapath.acceleration().enabled ? 1 : 0),
+    shunt_acceleration_enabled: one(acceleration.enabled ? 1 : 0),
+    shunt_canary_passed: (acceleration.canary ?? []).map(({ name, fault }) => {
+      return { labels: { item: name }, value: fault === null ? 1 : 0 };
+    }),
     shunt_map_entries: maps.flatMap(({ name, entries }) =>
       entries === null ? [] : [{ labels: { map: name }, value: entries }],
     ),

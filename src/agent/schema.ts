@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { ACCELERATIONS } from '../policy/policy.ts';
 
 /**
  * The answers of the agent as they arrive: loose, so that an agent with more fields is still understood, and what
@@ -73,7 +74,7 @@ const HeldPodSchema = v.looseObject({
   ip6: v.nullable(v.string()),
   inbound: v.boolean(),
   listeners: v.looseObject({ ip4: v.number(), ip6: v.number() }),
-  acceleration: v.picklist(['off', 'outbound', 'full']),
+  acceleration: v.picklist(ACCELERATIONS),
   counters: v.record(v.string(), count),
 });
 

@@ -1,4 +1,5 @@
 import type { Workload } from '../pod/workload.ts';
+import type { Acceleration } from '../policy/policy.ts';
 
 /** What the kernel holds of one pod. */
 export interface HeldPod {
@@ -9,7 +10,7 @@ export interface HeldPod {
   inbound: boolean;
   /** Listeners captured for inbound, per family. */
   listeners: { ip4: number; ip6: number };
-  acceleration: 'off' | 'outbound' | 'full';
+  acceleration: Acceleration;
   counters: Record<string, bigint>;
 }
 
@@ -39,7 +40,16 @@ export interface AccelerationState {
 
 /** One thing that acceleration must not change, tried out on this kernel. */
 export interface CanaryItem {
-  name: string;
+  name:
+    | 'redirect'
+    | 'order'
+    | 'bound'
+    | 'wake-ups'
+    | 'half close'
+    | 'reset'
+    | 'unread bytes'
+    | 'unread redirected bytes'
+    | 'splice';
   /** What stays off when it fails: everything, sockets of applications, or nothing that is on by default. */
   needed: 'all' | 'applications' | 'note';
   /** What was wrong; null when nothing was. */

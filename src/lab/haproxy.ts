@@ -106,6 +106,8 @@ export const HAPROXY: SidecarProgram = {
   config,
   parse,
   logsToStdout: true,
+  // It is polled level-triggered, so Shunt does not accelerate it unasked.
+  annotations: { 'shunt.dev/acceleration': 'outbound' },
   preload6: 'original_dst6',
   argv: (program, { configFile }) => [program, '-db', '-f', configFile],
 };

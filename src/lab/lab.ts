@@ -117,7 +117,7 @@ export class Lab implements AsyncDisposable {
         await applyIstioRules(netns, { excludeOutboundPorts, excludeOutboundCidrs });
       } else if (capture === 'shunt') {
         const podIPs = [netns.ip4, ...(netns.ip6 === null ? [] : [netns.ip6])];
-        const annotations: Record<string, string> = { ...more };
+        const annotations: Record<string, string> = { ...sidecar.annotations, ...more };
         if (excludeOutboundPorts.length > 0) {
           annotations['traffic.sidecar.istio.io/excludeOutboundPorts'] = excludeOutboundPorts.join(',');
         }

@@ -23,6 +23,8 @@ export interface SidecarProgram {
   locate(): string;
   config(files: SidecarFiles): string;
   argv(program: string, files: SidecarFiles): Argv;
+  /** What a pod says to Shunt that has it for a sidecar, unless it says otherwise. */
+  annotations?: Readonly<Record<string, string>>;
   /** A file of src/lab/native to load into it for IPv6. */
   preload6?: string;
   /** Its access log goes to standard output. */

@@ -197,7 +197,7 @@ for (const [name, base, differences] of REDIRECTED) {
     assert.ok(recognition.kind === 'redirect');
     assert.deepEqual(recognition.policy, merged(base, differences));
     assert.equal(recognition.sidecarContainer, 'istio-proxy');
-    assert.equal(recognition.acceleration, name === 'shunt-annotations' ? 'off' : 'outbound');
+    assert.equal(recognition.acceleration, name === 'shunt-annotations' ? 'off' : 'auto');
     assert.deepEqual(annotationsOf(recognition.notes), NOTED[name] ?? []);
   });
 }
@@ -359,7 +359,8 @@ test('1,000 ports and 5,000 CIDRs are taken', () => {
 });
 
 const ACCELERATION: [value: string | undefined, acceleration: string, notes: number][] = [
-  [undefined, 'outbound', 0],
+  [undefined, 'auto', 0],
+  ['auto', 'auto', 0],
   ['off', 'off', 0],
   ['outbound', 'outbound', 0],
   ['full', 'full', 0],

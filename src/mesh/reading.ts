@@ -58,7 +58,7 @@ export class Reading {
       }));
       return { kind: 'reject', notes };
     }
-    const byDefault = READ_TO_THE_END.includes(policy.mesh) ? 'outbound' : 'off';
+    const byDefault = READ_TO_THE_END.includes(policy.mesh) ? 'auto' : 'off';
     const { acceleration, notes } = accelerationWanted(pod, byDefault);
     return {
       kind: 'redirect',

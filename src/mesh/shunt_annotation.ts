@@ -1,6 +1,6 @@
 /** Shunt's own annotations, which mean the same in every mesh. */
 import type { PodObject } from '../pod/workload.ts';
-import type { Acceleration } from '../policy/policy.ts';
+import { ACCELERATIONS, type Acceleration } from '../policy/policy.ts';
 import { clip } from './annotation_list.ts';
 import type { PolicyNote } from './profile.ts';
 
@@ -36,11 +36,12 @@ export function backendWanted(pod: PodObject): { backend: BackendWish | null; no
  */
 export function accelerationWanted(
   pod: PodObject,
-  byDefault: Acceleration = 'outbound',
+  byDefault: Acceleration = 'auto',
 ): { acceleration: Acceleration; notes: PolicyNote[] } {
   const value = pod.metadata.annotations[ACCELERATION];
   if (value === undefined) return { acceleration: byDefault, notes: [] };
-  if (value === 'off' || value === 'outbound' || value === 'full') return { acceleration: value, notes: [] };
-  const message = 'is none of "off", "outbound" and "full"; acceleration is off';
+  const known = ACCELERATIONS.find((acceleration) => acceleration === value);
+  if (known !== undefined) return { acceleration: known, notes: [] };
+  const message = 'is none of "off", "auto", "outbound" and "full"; acceleration is off';
   return { acceleration: 'off', notes: [{ annotation: ACCELERATION, value: clip(value), message }] };
 }

@@ -108,6 +108,23 @@ export const METRICS = {
     help: '1 while connections may be accelerated',
     labels: {},
   },
+  shunt_canary_passed: {
+    type: 'gauge',
+    help: 'Whether acceleration left a thing as it is over TCP when this agent tried it at its start; absent where it could not try',
+    labels: {
+      item: [
+        'redirect',
+        'order',
+        'bound',
+        'wake-ups',
+        'half close',
+        'reset',
+        'unread bytes',
+        'unread redirected bytes',
+        'splice',
+      ],
+    },
+  },
   shunt_accelerated_ends_total: {
     type: 'counter',
     help: 'Connections whose two ends were matched (paired), and ends of them put into the sockhash (promoted)',

@@ -137,5 +137,9 @@ export function basePolicy(
   };
 }
 
-/** How far acceleration may go for a pod (`shunt.dev/acceleration`). */
-export type Acceleration = 'off' | 'outbound' | 'full';
+/**
+ * How far acceleration may go for a pod (`shunt.dev/acceleration`). `auto` is `outbound` for a sidecar that is polled as
+ * one that reads until there is nothing; with `outbound` and `full` the operator says that it does.
+ */
+export const ACCELERATIONS = ['off', 'auto', 'outbound', 'full'] as const;
+export type Acceleration = (typeof ACCELERATIONS)[number];

@@ -11,7 +11,7 @@ import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { pidfdGetfd, pidfdOpen, socketCookie } from '../../src/pod/syscall.ts';
 import { FaultBed } from '../faults/bed.ts';
-import { optIn } from '../integrity/full.ts';
+import { annotate } from '../integrity/annotation.ts';
 import { compileStrangers, loadStrangers, SLOT, type Strangers } from './bed.ts';
 
 const TCP_ESTABLISHED = '01';
@@ -25,7 +25,7 @@ describe('an agent beside programs of others', () => {
     const status = await bed.start();
     assert.ok(status.acceleration.enabled, status.acceleration.reason);
     // Whatever the canary says of applications' sockets here: it is about those.
-    await optIn(bed);
+    await annotate(bed, 'full');
     const folder = stack.adopt(mkdtempSync(join(tmpdir(), 'shunt-others-')), (path) =>
       rmSync(path, { recursive: true }),
     );

@@ -66,6 +66,20 @@ describe('the metrics of an agent', () => {
     );
   });
 
+  it('tell what the canary saw, as the status does', async () => {
+    const { acceleration } = await bed.client.status();
+    const values = await scrape();
+    const told = (acceleration.canary ?? []).map(({ name }) =>
+      values.get(`shunt_canary_passed{item="${name}"}`),
+    );
+    assert.ok(told.length > 0);
+    assert.deepEqual(
+      told,
+      (acceleration.canary ?? []).map(({ fault }) => (fault === null ? 1 : 0)),
+    );
+    assert.ok(told.includes(1));
+  });
+
   it('count each connection that was redirected, let pass or refused', async () => {
     const [a, b] = [bed.lab.pod('a'), bed.lab.pod('b')];
     const client = await a.client();

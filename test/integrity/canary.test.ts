@@ -28,6 +28,15 @@ describe('the canary', () => {
     }
   });
 
+  it('finds that the ends of a pod divide among them what may wait in it', async () => {
+    const ends = 2 * (await runCanary(builtObjects(), TUNING)).items.length;
+    const { items } = await runCanary(builtObjects(), { ...TUNING, pod_backlog_bytes: ends * 20_000 });
+    assert.equal(items.find(({ name }) => name === 'bound')?.fault, null);
+    // Less for each than a message has: nothing is redirected any more.
+    const { sidecars } = await runCanary(builtObjects(), { ...TUNING, pod_backlog_bytes: ends * 50 });
+    assert.equal(sidecars, false);
+  });
+
   it('leaves every file and namespace of the process as it was', async () => {
     const state = (): string[] => [
       readlinkSync('/proc/thread-self/ns/net'),

@@ -3,8 +3,8 @@ import { parseArgs } from 'node:util';
 import type { SidecarKind } from '../../src/lab/sidecar.ts';
 import { SIDECARS } from '../../src/lab/sidecar.ts';
 import { FaultBed } from '../faults/bed.ts';
+import { annotate } from './annotation.ts';
 import { accelerated, redirecting } from './counted.ts';
-import { optIn } from './full.ts';
 import { fitForFull, kinds, type Plan, planOf, unexpected, wrong } from './plan.ts';
 import { type Observations, Player, seedOf } from './player.ts';
 
@@ -63,7 +63,7 @@ async function suite(sidecar: SidecarKind, plan: Plan, seedText: string, endMs: 
     await compared(`${sidecar} accelerated, round ${round}`, plan.parts, seed);
     await disturbed(`${sidecar} disturbed, round ${round}`, seed);
   }
-  await optIn(bed);
+  await annotate(bed, 'full');
   for (let round = 0; round < 2; round++) {
     const seed = seedOf(`${seedText} full ${round}`);
     await compared(`${sidecar} full, round ${round}`, fitForFull(plan.parts), seed);

@@ -30,7 +30,7 @@ const UNFIT_FOR_FULL = ['splice', 'flags'];
 
 /**
  * HAProxy takes a short read that meets the peer's FIN for the end (docs/acceleration.md, Limits): about one in
- * seventy of these ends early under it. No mesh has it for a sidecar; Envoy reads until there is nothing.
+ * seventy of these ends early under it, and it is accelerated only because its pods say so here. Envoy reads until there is nothing.
  */
 const SHORT_READ = 'long-half';
 

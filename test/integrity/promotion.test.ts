@@ -9,8 +9,8 @@ import { Pins } from '../../src/datapath/ebpf/pins.ts';
 import { until } from '../../src/lab/deadline.ts';
 import { APP_PORT } from '../../src/lab/host.ts';
 import { FaultBed } from '../faults/bed.ts';
+import { annotate } from './annotation.ts';
 import { accelerated } from './counted.ts';
-import { optIn } from './full.ts';
 import { Player, seedOf } from './player.ts';
 
 const FLOW = v.object({ state: v.string() });
@@ -49,7 +49,7 @@ describe('promotion, where the pods opted in for their applications', () => {
   before(async () => {
     bed = await FaultBed.open('promotion');
     await bed.start();
-    await optIn(bed);
+    await annotate(bed, 'full');
     player = await Player.start(bed.lab, bed.lab.pod('a'), bed.lab.pod('b'));
   });
   after(async () => {
@@ -70,6 +70,19 @@ describe('promotion, where the pods opted in for their applications', () => {
       everyMs: 50,
     });
 
+  async function mostWhile(playing: Promise<unknown>): Promise<number> {
+    let most = 0;
+    let over = false;
+    void playing.finally(() => {
+      over = true;
+    });
+    while (!over) {
+      most = Math.max(most, promoted());
+      await delay(50);
+    }
+    return most;
+  }
+
   it('takes up every end, lets those go that turn blocking, and loses no byte by it', async () => {
     const playing = player.play([{ scenario: 'turned', count: CONNECTIONS }], seedOf('turned'));
     await reaches(ENDS * CONNECTIONS);
@@ -80,20 +93,30 @@ describe('promotion, where the pods opted in for their applications', () => {
 
   it('leaves applications to TCP that are polled edge-triggered, though their pods opted in', async () => {
     const playing = player.play([{ scenario: 'edge-lasting', count: CONNECTIONS }], seedOf('edge'));
-    let most = 0;
-    let over = false;
-    void playing.finally(() => {
-      over = true;
-    });
-    while (!over) {
-      most = Math.max(most, promoted());
-      await delay(50);
-    }
+    const most = await mostWhile(playing);
     assert.deepEqual([...(await playing).keys()].sort(), [
       'edge-lasting client: ok',
       'edge-lasting server: ok',
     ]);
     assert.equal(most, 2 * CONNECTIONS, 'those of the sidecars with one another');
+  });
+
+  it('leaves a connection to TCP that has had urgent data, and no other', async () => {
+    const playing = player.play([{ scenario: 'urgent-lasting', count: CONNECTIONS }], seedOf('urgent'));
+    assert.equal(await mostWhile(playing), 4 * CONNECTIONS, 'all but those of the application that sent it');
+    assert.deepEqual([...(await playing).keys()].sort(), [
+      'urgent-lasting client: ok',
+      'urgent-lasting server: ok',
+    ]);
+  });
+
+  it('leaves sidecars to TCP that are not polled as Envoy is, unless their pods vouch for them', async () => {
+    await annotate(bed, 'auto');
+    await reaches(0);
+    const playing = player.play([{ scenario: 'lasting', count: CONNECTIONS }], seedOf('unvouched'));
+    assert.equal(await mostWhile(playing), 0);
+    assert.deepEqual([...(await playing).keys()].sort(), ['lasting client: ok', 'lasting server: ok']);
+    await annotate(bed, 'full');
   });
 
   it('does not take up blocking sockets, nor connections that end soon', async () => {

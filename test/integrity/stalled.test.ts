@@ -12,11 +12,8 @@ import { Player } from './player.ts';
 
 const PAGE_BYTES = 4096;
 const SAMPLE_MS = 100;
-/**
- * A stalled reader takes at most this many times what it takes over plain TCP. TCP through a sockhash packs messages
- * into pages closer than plain TCP does, so a single connection may hold half as much again, in less memory.
- */
-const RATIO = { 1: 1.5, 100: 1.2 };
+/** A stalled reader takes at most this many times what it takes over plain TCP. */
+const MOST_RATIO = 1.2;
 /**
  * tcp_rmem as it was until Linux 6.16 raised its last number to 32 MiB. How far a buffer grows into that depends on how
  * fast its reader was before it stopped, on either path: 11 to 44 MiB were seen over plain TCP.
@@ -108,24 +105,25 @@ describe('a stalled reader', () => {
     return { accepted: bytes / connections, memory, redirected, refusals };
   }
 
-  for (const [count, rounds] of [
-    [1, 5],
-    [100, 1],
+  // What TCP's own buffers grow to differs from run to run: over plain TCP, a single connection took 10 to 18 MiB.
+  for (const [count, atLeast, atMost] of [
+    [1, 3, 9],
+    [100, 1, 3],
   ] as const) {
     it(`is sent no more over ${count} accelerated connections, and no send fails`, async () => {
       const [plain, fast]: [Flooded[], Flooded[]] = [[], []];
-      for (let round = 0; round < rounds; round++) {
+      let ratio = Number.POSITIVE_INFINITY;
+      while (plain.length < atLeast || (plain.length < atMost && ratio > MOST_RATIO)) {
         plain.push(await flood(count, false));
         fast.push(await flood(count, true));
+        ratio = summary(fast, 'accepted')[0] / summary(plain, 'accepted')[1];
       }
-      // What TCP's own buffers grow to differs from run to run.
-      const ratio = summary(fast, 'accepted')[0] / summary(plain, 'accepted')[1];
       process.stdout.write(
         [
-          `${count} connections, ${rounds} runs: MiB accepted of each (middle, most), MiB of TCP memory, messages redirected\n`,
+          `${count} connections, ${plain.length} runs: MiB accepted of each (middle, most), MiB of TCP memory, messages redirected\n`,
           row('plain', plain),
           row('accelerated', fast),
-          `  ratio ${ratio.toFixed(2)} of the most that plain took, at most ${RATIO[count]}\n`,
+          `  ratio ${ratio.toFixed(2)} of the most that plain took, at most ${MOST_RATIO}\n`,
         ].join(''),
       );
       assert.deepEqual(
@@ -134,7 +132,7 @@ describe('a stalled reader', () => {
       );
       assert.equal(summary(plain, 'redirected')[1], 0);
       assert.ok(summary(fast, 'redirected')[0] > 0);
-      assert.ok(ratio <= RATIO[count], `${ratio}`);
+      assert.ok(ratio <= MOST_RATIO, `${ratio}`);
       const most = summary(plain, 'memory')[1] + count * HOPS * BACKLOG_BYTES * OVERHEAD + SLACK_BYTES;
       assert.ok(summary(fast, 'memory')[1] <= most, `${summary(fast, 'memory')[1]}, bound ${most}`);
     });

@@ -16,9 +16,15 @@ const RETRY_MS = 250;
  * (docs/acceleration.md), so it is as much as a stalled reader may cost beside TCP's own buffers.
  */
 export const BACKLOG_BYTES = 512 * 1024;
+/** The same at all ends of a pod, which divide it among them: from 64 promoted sockets on each has less. */
+export const POD_BACKLOG_BYTES = 64 * BACKLOG_BYTES;
 const MIN_AGE_NS = 100_000_000n;
 /** What the gate goes by; the canary tries the same. */
-export const TUNING = { backlog_bytes: BACKLOG_BYTES, max_message_bytes: 64 * 1024 };
+export const TUNING = {
+  backlog_bytes: BACKLOG_BYTES,
+  pod_backlog_bytes: POD_BACKLOG_BYTES,
+  max_message_bytes: 64 * 1024,
+};
 
 export class Accelerator implements Disposable {
   readonly #settings: BpfMap<number, Settings>;

@@ -19,7 +19,7 @@ export interface CanaryVerdict {
   peerSeq: boolean;
 }
 
-type Tuning = Pick<Settings, 'backlog_bytes' | 'max_message_bytes'>;
+type Tuning = Pick<Settings, 'backlog_bytes' | 'pod_backlog_bytes' | 'max_message_bytes'>;
 type Loaded = Awaited<ReturnType<ReturnType<typeof accelerate.open>['load']>>;
 
 /** Netns cookie that no namespace has: whose counters the canary's messages count in. */
@@ -69,7 +69,7 @@ class Bed {
 const [MESSAGES, BYTES] = [13, 14];
 
 interface Check {
-  name: string;
+  name: CanaryItem['name'];
   /** What may not be accelerated when it fails. `note`: nothing that is on by default. */
   needed: CanaryItem['needed'];
   /** Why it fails, or null. */
@@ -89,7 +89,12 @@ const CHECKS: readonly Check[] = [
   {
     name: 'bound',
     needed: 'all',
-    fault(bed, { backlog_bytes: bound }) {
+    fault(bed, tuning) {
+      // All pairs are of one pod, whose budget their ends share.
+      const bound = Math.min(
+        tuning.backlog_bytes,
+        Math.floor(tuning.pod_backlog_bytes / (2 * CHECKS.length)),
+      );
       const before = bed.redirected().bytes;
       const message = new Uint8Array(16_384).fill(2);
       let accepted = 0;

@@ -225,8 +225,9 @@ function isPinned(bpffs: string, map: string): boolean {
 }
 
 function accelerationOf(podFlags: string[]): HeldPod['acceleration'] {
+  if (!podFlags.includes('POD_ACCEL_OUTBOUND')) return 'off';
   if (podFlags.includes('POD_ACCEL_FULL')) return 'full';
-  return podFlags.includes('POD_ACCEL_OUTBOUND') ? 'outbound' : 'off';
+  return podFlags.includes('POD_ACCEL_VOUCHED') ? 'outbound' : 'auto';
 }
 
 /** Null when nothing is pinned there, or no link. */

@@ -23,7 +23,7 @@ import {
 import type { Pins } from './pins.ts';
 
 /** SHUNT_LAYOUT_VERSION of bpf/layout.h: what a pinned map must have been made by. */
-export const LAYOUT_VERSION = 3;
+export const LAYOUT_VERSION = 4;
 
 /** Room in the maps, from the node's size. */
 export interface Sizes {
@@ -51,7 +51,7 @@ const ADDRESSES_PER_POD = 16;
 const FAMILIES = 2;
 
 /** Maps that live and end with the agent. */
-const PRIVATE: ReadonlySet<string> = new Set(['shunt_cookie']);
+const PRIVATE: ReadonlySet<string> = new Set(['shunt_cookie', 'shunt_budgets']);
 
 function capacities(sizes: Sizes): Record<string, number> {
   return {
@@ -70,6 +70,7 @@ function capacities(sizes: Sizes): Record<string, number> {
     shunt_peers: sizes.connections,
     shunt_flows: sizes.connections,
     shunt_socks: sizes.connections,
+    shunt_budgets: sizes.pods,
   };
 }
 

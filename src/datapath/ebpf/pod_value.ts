@@ -24,6 +24,7 @@ export function podValue(workload: Workload, policy: number): Pod {
   if (level > 0) flags |= PodFlags.POD_CGROUP_KNOWN;
   if (acceleration !== 'off') flags |= PodFlags.POD_ACCEL_OUTBOUND;
   if (acceleration === 'full') flags |= PodFlags.POD_ACCEL_FULL;
+  if (acceleration !== 'off' && acceleration !== 'auto') flags |= PodFlags.POD_ACCEL_VOUCHED;
   return {
     ip4: ip4 === null ? NO_ADDRESS : addr(ip4),
     ip6: ip6 === null ? NO_ADDRESS : addr(ip6),
@@ -51,8 +52,9 @@ export function podAddresses(pod: Pod): { ip4: string | null; ip6: string | null
 }
 
 export function podAcceleration(pod: Pod): Acceleration {
+  if (!(pod.flags & PodFlags.POD_ACCEL_OUTBOUND)) return 'off';
   if (pod.flags & PodFlags.POD_ACCEL_FULL) return 'full';
-  return pod.flags & PodFlags.POD_ACCEL_OUTBOUND ? 'outbound' : 'off';
+  return pod.flags & PodFlags.POD_ACCEL_VOUCHED ? 'outbound' : 'auto';
 }
 
 export function samePod(a: Pod, b: Pod): boolean {

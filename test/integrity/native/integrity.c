@@ -710,6 +710,14 @@ static int lasting(struct end *end)
 	return 0;
 }
 
+/* Urgent data goes no further than the sidecar; what follows it has to come as ever. */
+static int urgent(struct end *end)
+{
+	if (!end->server && send(end->fd, "!", 1, MSG_OOB) != 1)
+		return saw(end, "MSG_OOB: %s", strerror(errno));
+	return lasting(end);
+}
+
 static const struct scenario {
 	const char *name;
 	int (*run)(struct end *end);
@@ -741,6 +749,7 @@ static const struct scenario {
 	{ "lasting", lasting, POLLED },
 	{ "edge-lasting", lasting, EDGE },
 	{ "blocking-lasting", lasting, BLOCKING },
+	{ "urgent-lasting", urgent, POLLED },
 };
 
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))

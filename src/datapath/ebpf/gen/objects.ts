@@ -2,6 +2,30 @@
 
 import { type Codec, codec, defineObject } from 'libbpf-ts';
 
+/** `struct budget`, 16 bytes. */
+export interface Budget {
+  round: number; // __u32
+  count: number; // __u32
+  last: number; // __u32
+  pad?: number; // __u32
+}
+
+export const BudgetCodec: Codec<Budget> = {
+  size: 16,
+  read: (v, o) => ({
+    round: codec.u32.read(v, o),
+    count: codec.u32.read(v, o + 4),
+    last: codec.u32.read(v, o + 8),
+  }),
+  write(v, o, x) {
+    codec.zero(v, o, 16);
+    codec.u32.write(v, o, x.round);
+    codec.u32.write(v, o + 4, x.count);
+    codec.u32.write(v, o + 8, x.last);
+    if (x.pad !== undefined) codec.u32.write(v, o + 12, x.pad);
+  },
+};
+
 const bytes16 = codec.bytes(16);
 
 /** `struct addr`, 16 bytes. */
@@ -116,7 +140,7 @@ export const FlowState = {
 export type FlowState = keyof typeof FlowState;
 export const FlowStateCodec: Codec<FlowState> = codec.enumeration(FlowState);
 
-/** `struct flow`, 56 bytes. */
+/** `struct flow`, 64 bytes. */
 export interface Flow {
   sk: bigint; // __u64
   in_bytes: bigint; // __u64
@@ -128,10 +152,12 @@ export interface Flow {
   fit_round: number; // __u32
   state: FlowState; // enum flow_state
   stop_round: number; // __u32
+  share_bytes: number; // __u32
+  pad?: number; // __u32
 }
 
 export const FlowCodec: Codec<Flow> = {
-  size: 56,
+  size: 64,
   read: (v, o) => ({
     sk: codec.u64.read(v, o),
     in_bytes: codec.u64.read(v, o + 8),
@@ -143,8 +169,10 @@ export const FlowCodec: Codec<Flow> = {
     fit_round: codec.u32.read(v, o + 44),
     state: FlowStateCodec.read(v, o + 48),
     stop_round: codec.u32.read(v, o + 52),
+    share_bytes: codec.u32.read(v, o + 56),
   }),
   write(v, o, x) {
+    codec.zero(v, o, 64);
     codec.u64.write(v, o, x.sk);
     codec.u64.write(v, o + 8, x.in_bytes);
     codec.u64.write(v, o + 16, x.done_bytes);
@@ -155,6 +183,8 @@ export const FlowCodec: Codec<Flow> = {
     codec.u32.write(v, o + 44, x.fit_round);
     FlowStateCodec.write(v, o + 48, x.state);
     codec.u32.write(v, o + 52, x.stop_round);
+    codec.u32.write(v, o + 56, x.share_bytes);
+    if (x.pad !== undefined) codec.u32.write(v, o + 60, x.pad);
   },
 };
 
@@ -216,6 +246,7 @@ export const PodFlags = {
   POD_HAS_IP6: 4,
   POD_ACCEL_OUTBOUND: 8,
   POD_ACCEL_FULL: 0x10,
+  POD_ACCEL_VOUCHED: 0x20,
 } as const;
 export type PodFlags = number;
 
@@ -346,30 +377,36 @@ export const SettingsFlags = {
 } as const;
 export type SettingsFlags = number;
 
-/** `struct settings`, 24 bytes. */
+/** `struct settings`, 32 bytes. */
 export interface Settings {
   flags: SettingsFlags; // enum settings_flags
   backlog_bytes: number; // __u32
   min_age_ns: bigint; // __u64
   max_message_bytes: number; // __u32
   round: number; // __u32
+  pod_backlog_bytes: number; // __u32
+  pad?: number; // __u32
 }
 
 export const SettingsCodec: Codec<Settings> = {
-  size: 24,
+  size: 32,
   read: (v, o) => ({
     flags: codec.u32.read(v, o),
     backlog_bytes: codec.u32.read(v, o + 4),
     min_age_ns: codec.u64.read(v, o + 8),
     max_message_bytes: codec.u32.read(v, o + 16),
     round: codec.u32.read(v, o + 20),
+    pod_backlog_bytes: codec.u32.read(v, o + 24),
   }),
   write(v, o, x) {
+    codec.zero(v, o, 32);
     codec.u32.write(v, o, x.flags);
     codec.u32.write(v, o + 4, x.backlog_bytes);
     codec.u64.write(v, o + 8, x.min_age_ns);
     codec.u32.write(v, o + 16, x.max_message_bytes);
     codec.u32.write(v, o + 20, x.round);
+    codec.u32.write(v, o + 24, x.pod_backlog_bytes);
+    if (x.pad !== undefined) codec.u32.write(v, o + 28, x.pad);
   },
 };
 
@@ -747,6 +784,11 @@ export const PairCodec: Codec<Pair> = {
 export const accelerate = defineObject({
   name: 'accelerate',
   maps: {
+    shunt_budgets: {
+      type: 'lru_hash',
+      key: codec.u64,
+      value: BudgetCodec,
+    },
     shunt_conns: {
       type: 'sk_storage',
       key: codec.i32,
