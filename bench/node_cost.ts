@@ -47,9 +47,7 @@ export async function measureNode(options: NodeCostOptions, io: Io): Promise<Nod
   // The second group has the rules of iptables, the third hears of its namespaces by ADD.
   const groups = [0, 1, 2].map((group) => bed.pods.slice(group * each, (group + 1) * each));
   const [byFile = [], byRules = [], byAdd = []] = groups;
-  for (const pod of byAdd) bed.write(pod, false);
-  await delay(3 * MANIFEST_DEBOUNCE_MS, undefined, { signal });
-  const figures = [...(await enrolments(bed, byFile, byRules, signal)), ...adds(bed, byAdd)];
+  const figures = [...(await enrolments(bed, byFile, byRules, signal)), ...(await adds(bed, byAdd, signal))];
   figures.push(...(await crowded(bed, options)));
   return [...figures, ...(await commands(options))];
 }
@@ -68,8 +66,9 @@ async function enrolments(
     const startedMs = performance.now();
     bed.write(pod, true);
     await delay(MANIFEST_DEBOUNCE_MS - 10, undefined, { signal });
-    // Its entry is the switch; asked for without rest, for the other CPU is the agent's.
+    // Its entry is the switch. A CPU that asked without rest would be missed: the agent's threads and the kernel's need both.
     while (!pods.has(cookie)) {
+      await delay(1, undefined, { signal });
       bed.agent.assertRunning();
       if (performance.now() - startedMs > ENFORCED_MS) throw new Error(`${pod.name} is not enforced`);
     }
@@ -87,9 +86,13 @@ async function enrolments(
   ];
 }
 
-function adds(bed: NodeBed, pods: readonly BedPod[]): NodeFigure[] {
+async function adds(bed: NodeBed, pods: readonly BedPod[], signal: AbortSignal): Promise<NodeFigure[]> {
   const times = { none: [] as number[], version: [] as number[], add: [] as number[] };
-  for (const { name, uid, netns } of pods) {
+  for (const pod of pods) {
+    const { name, uid, netns } = pod;
+    // Known before its sandbox is made, as from the API server; one at a time, for each that waits is looked for again.
+    bed.write(pod, false);
+    await delay(1.5 * MANIFEST_DEBOUNCE_MS, undefined, { signal });
     const env = {
       CNI_CONTAINERID: `c-${name}`,
       CNI_NETNS: netns,
