@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { below } from '../../../src/lab/checkout.ts';
 import { type Argv, attempt, run } from '../../../src/lab/command.ts';
+import { until } from '../../../src/lab/deadline.ts';
 import type { Place } from '../../../src/lab/process.ts';
 import type { Bed } from '../bed.ts';
 import { PORT, type Stage, Unavailable } from '../stage.ts';
@@ -142,6 +143,10 @@ async function postgresql(stage: Stage): Promise<void> {
     { place },
   );
   const at = ['-h', stage.address, '-p', String(PORT), '-U', 'bench'];
+  // It listens before it lets anybody in.
+  const isReady = async (): Promise<true | undefined> =>
+    (await stage.run([postgres('pg_isready'), ...at])).code === 0 || undefined;
+  await until(isReady, { what: 'PostgreSQL to let clients in', timeoutMs: 60_000, everyMs: 100 });
   const psql = (sql: string): Argv => [
     postgres('psql'),
     ...at,
