@@ -11,7 +11,7 @@ const MEANING = `Everything ran in one go and in turn: in each round every conte
 machine, with real pods, real proxies and real rules. A figure is the median over the rounds. In brackets stand the
 median of the rounds' ratios to iptables REDIRECT (Istio's rules, nft), and the tenth and ninetieth percentile of these
 ratios: what the machine did meanwhile met both. *direct* has no sidecar and no redirection. *redirect* is Shunt with
-acceleration off for the pod, *accelerated* Shunt as it is by default, *full* the same where the pod opted in for its
+acceleration off for the pod, *accelerated* Shunt as it is by default with Envoy (pods with HAProxy say \`shunt.dev/acceleration: outbound\`), *full* the same where the pod opted in for its
 applications (\`shunt.dev/acceleration: full\`). "One core" binds the caller, the sidecars and the server to one CPU, where
 no wake-up of another CPU hides the difference; "a core a pod" has the calling pod on one and the serving pod on another.
 CPU is what all of these used for one. Rules exclude blocks that are not called. Idle connections are the application's to
