@@ -3,7 +3,6 @@
  * enrolled stays so until its manifest is taken away, opts out, or its network namespace is gone: an error is no reason
  * to let its traffic pass by the sidecar.
  */
-
 import { EventEmitter, once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { Logger } from 'pino';

@@ -16,7 +16,7 @@ const RETRY_MS = 250;
  * (docs/acceleration.md), so it is as much as a stalled reader may cost beside TCP's own buffers.
  */
 export const BACKLOG_BYTES = 512 * 1024;
-/** The same at all ends of a pod, which divide it among them: from 64 promoted sockets on each has less. */
+/** The same at all ends of a pod, which divide it among them: from 65 promoted sockets on each has less. */
 export const POD_BACKLOG_BYTES = 64 * BACKLOG_BYTES;
 const MIN_AGE_NS = 100_000_000n;
 /** What the gate goes by; the canary tries the same. */
