@@ -338,7 +338,7 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct flow fresh = {};
 	__u64 self, peer, age;
 	__u32 round;
-	bool is_let;
+	bool is_allowed;
 
 	if (!sk || !conn || !settings || !(settings->flags & SETTINGS_ACCEL))
 		return 0;
@@ -360,12 +360,13 @@ int shunt_promote(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (age < YOUNG_NS)
 		ask_for_more(ctx);
 	/* At every walk, whatever else holds: it remembers what it sees. */
-	is_let = may_be_in(conn, sk);
+	is_allowed = may_be_in(conn, sk);
 	if (age < settings->min_age_ns)
 		return 0;
 	if ((conn->flags & (CONN_SERVER | CONN_TOLD)) == CONN_SERVER)
 		tell_peer(conn);
-	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) || !is_let)
+	if (!is_fit(sk, tp) || !looks_request_response(tp, settings->max_message_bytes) ||
+	    !is_allowed)
 		return 0;
 
 	self = conn->self;

@@ -106,6 +106,12 @@ export function cpuTimeNs(pids: readonly number[]): number {
   return sum;
 }
 
+/** Resident memory of a process, bytes. */
+export function residentBytes(pid: number): number {
+  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return Number(kilobytes) * 1024;
+}
+
 /** Lets all threads of these processes run on these CPUs alone. */
 export async function pin(pids: readonly number[], cpus: readonly number[]): Promise<void> {
   await Promise.all(

@@ -7,8 +7,8 @@ import { after, before, describe, it } from 'node:test';
 import { TUNING } from '../../src/datapath/ebpf/accelerator.ts';
 import { runCanary } from '../../src/datapath/ebpf/canary.ts';
 import { builtObjects } from '../../src/datapath/ebpf/compile.ts';
-import { attempt } from '../../src/lab/command.ts';
 import { FaultBed } from '../faults/bed.ts';
+import { runCli } from '../fixtures/cli.ts';
 import { accelerated } from './counted.ts';
 import { rebuilt } from './naive.ts';
 
@@ -51,8 +51,7 @@ describe('the canary', () => {
 
 describe('shunt doctor --canary', () => {
   it('tells of every item, and only warns of what costs acceleration', async () => {
-    const argv = ['--conditions=source', join(import.meta.dirname, '../../src/cli/main.ts')] as const;
-    const { stdout } = await attempt([process.execPath, ...argv, 'doctor', '--canary', '-o', 'json']);
+    const { stdout } = await runCli(['doctor', '--canary', '-o', 'json']);
     const findings: { check: string; level: string }[] = JSON.parse(stdout);
     const canary = findings.filter(({ check }) => check.startsWith('canary: '));
     assert.ok(canary.some(({ check, level }) => check === 'canary: order' && level === 'ok'));

@@ -12,15 +12,11 @@ import { until } from '../../src/lab/deadline.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import { netnsInode } from '../../src/pod/netns.ts';
 import { pinFolder } from '../fixtures/bpffs.ts';
+import { CLI } from '../fixtures/cli.ts';
 import { metricsAddress, scrape } from '../fixtures/scrape.ts';
 import { ApiServer } from './api_server.ts';
 import { KubeNode, meshPod, PROXY, PROXY_AGAIN } from './node.ts';
 
-const CLI = [
-  process.execPath,
-  '--conditions=source',
-  join(import.meta.dirname, '../../src/cli/main.ts'),
-] as const;
 const PODS = '/api/v1/pods';
 const node = 'node-a';
 const uid = (n: number) =>

@@ -7,6 +7,7 @@ import { AgentClient } from '../../src/agent/client.ts';
 import { ShuntError } from '../../src/errors.ts';
 import { attempt } from '../../src/lab/command.ts';
 import { until } from '../../src/lab/deadline.ts';
+import { residentBytes } from '../../src/lab/load.ts';
 import { LabProcess } from '../../src/lab/process.ts';
 import { pinFolder } from '../fixtures/bpffs.ts';
 import { CLI } from '../fixtures/cli.ts';
@@ -85,9 +86,7 @@ export class KubeAgent implements AsyncDisposable {
 
   /** Of its process. @return bytes */
   get memory(): number {
-    const [, kilobytes] =
-      /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.process.pid}/status`, 'utf8')) ?? [];
-    return Number(kilobytes) * 1024;
+    return residentBytes(this.process.pid);
   }
 
   /** CPU time of its process so far, ms. Unlike what a clock says, it does not grow with what else the machine does. */
