@@ -1,12 +1,13 @@
 /** An agent as it is installed (the bundle, with the CNI plugin), and network namespaces for as many pods as are asked for. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AgentClient } from '../src/agent/client.ts';
 import { removePins } from '../src/cli/demo/pins.ts';
 import { CgroupTree } from '../src/lab/cgroup.ts';
+import { Claim } from '../src/lab/claim.ts';
 import { run } from '../src/lab/command.ts';
 import { until } from '../src/lab/deadline.ts';
+import { atExit } from '../src/lab/exit_guard.ts';
 import { SIDECAR_CONTAINER } from '../src/lab/istio.ts';
 import { podManifest } from '../src/lab/manifest.ts';
 import { LabProcess } from '../src/lab/process.ts';
@@ -61,20 +62,30 @@ export class NodeBed implements AsyncDisposable {
     this.#stack = stack;
   }
 
-  /** @param bpffs BPF file system; the pins stand in a directory of their own */
-  static async open(bpffs: string, podCount: number): Promise<NodeBed> {
+  /**
+   * What a bench that was killed left under the same name goes first.
+   *
+   * @param bpffs BPF file system; the pins stand in a directory of their own
+   * @throws SHUNT_E_LAB_IN_USE when another bench is at it
+   */
+  static async open(bpffs: string, podCount: number, prefix = PREFIX): Promise<NodeBed> {
     await using stack = new AsyncDisposableStack();
-    const folder = mkdtempSync(join(tmpdir(), `${PREFIX}-`));
-    stack.defer(() => rmSync(folder, { recursive: true, force: true }));
-    mkdirSync(join(folder, 'pods'));
-    const pins = join(bpffs, PREFIX);
-    mkdirSync(pins, { recursive: true, mode: 0o700 });
-    stack.defer(() => rmSync(pins, { recursive: true, force: true }));
-    const cgroup = stack.use(CgroupTree.make(PREFIX));
-    const pods = Array.from({ length: podCount }, (_, index) => bedPod(index));
-    stack.defer(() =>
-      batch(pods.filter(({ netns }) => existsSync(netns)).map(({ name }) => `netns del ${name}`)),
+    const claim = stack.use(Claim.take(prefix));
+    const pins = join(bpffs, prefix);
+    const removeAllPins = (): void => rmSync(pins, { recursive: true, force: true });
+    stack.use(
+      atExit(() => {
+        claim[Symbol.dispose]();
+        removeAllPins();
+      }, true),
     );
+    const { folder } = claim;
+    mkdirSync(join(folder, 'pods'));
+    removeAllPins();
+    mkdirSync(pins, { mode: 0o700 });
+    stack.defer(removeAllPins);
+    const cgroup = stack.use(CgroupTree.make(prefix));
+    const pods = Array.from({ length: podCount }, (_, index) => bedPod(prefix, index));
     await makeNamespaces(pods);
     stack.defer(() => removePins({ cli: INSTALLED, socket: join(folder, 'agent.sock'), bpffs: pins }));
     const places = ['--pods', join(folder, 'pods'), '--cgroup', cgroup.path, '--bpffs', pins];
@@ -116,8 +127,8 @@ export class NodeBed implements AsyncDisposable {
   }
 }
 
-function bedPod(index: number): BedPod {
-  const name = `${PREFIX}-${index}`;
+function bedPod(prefix: string, index: number): BedPod {
+  const name = `${prefix}-${index}`;
   return { name, uid: `uid-${index}`, netns: `/run/netns/${name}`, ip: `10.99.${index >> 8}.${index & 255}` };
 }
 
