@@ -16,25 +16,35 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The pod this instance serves; set before load. */
-const volatile __u64 netns_cookie = 0;
+/*
+ * The netns cookie of the pod that this instance serves: set, and frozen, before it is
+ * attached. No constant, so that instances can be loaded before there is a pod for them:
+ * the verifier takes longer than all else of an enrolment.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} shunt_served SEC(".maps");
 
 /*
  * By address: traffic to an own address reports the outer interface's index, so
  * ingress_ifindex cannot tell. A forged source cannot either: the answer to it would
  * stay inside the pod.
  */
-static __always_inline bool from_inside(const struct addr *local, const struct addr *remote)
+static __always_inline bool from_inside(__u64 netns, const struct addr *local,
+					const struct addr *remote)
 {
 	return addr_equal(local, remote) || addr_is_loopback(local) ||
 	       addr_is_loopback(remote) || addr_is_passthrough(remote) ||
-	       addr_owner(netns_cookie, remote);
+	       addr_owner(netns, remote);
 }
 
 /* True when the connection was given a listener of that family. */
-static __always_inline bool steer(struct bpf_sk_lookup *ctx, __u32 family)
+static __always_inline bool steer(struct bpf_sk_lookup *ctx, __u64 netns, __u32 family)
 {
-	struct listener_key key = { .netns = netns_cookie, .family = family };
+	struct listener_key key = { .netns = netns, .family = family };
 
 	for (__u32 i = 0; i < SHUNT_LISTENER_SLOTS; i++) {
 		struct bpf_sock *sk;
@@ -52,37 +62,43 @@ static __always_inline bool steer(struct bpf_sk_lookup *ctx, __u32 family)
 	return false;
 }
 
-static __always_inline int refuse(const struct addr *local, __u16 port, __u16 family)
+static __always_inline int refuse(__u64 netns, const struct addr *local, __u16 port,
+				  __u16 family)
 {
 	struct endpoint dst = { .addr = *local, .port = bpf_htons(port), .family = family };
 
-	count(netns_cookie, COUNTER_INBOUND_REFUSED);
-	event_of_socket(netns_cookie, EVENT_INBOUND_REFUSED, &dst);
+	count(netns, COUNTER_INBOUND_REFUSED);
+	event_of_socket(netns, EVENT_INBOUND_REFUSED, &dst);
 	return SK_DROP;
 }
 
 SEC("sk_lookup")
 int shunt_inbound(struct bpf_sk_lookup *ctx)
 {
-	__u64 netns = netns_cookie;
 	struct inbound_facts facts = {};
 	struct addr local, remote;
 	const struct policy *policy;
 	struct pod *pod;
 	__u16 family = ctx->family, port = ctx->local_port;
+	__u64 *served, netns;
+	__u32 zero = 0;
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
+	served = bpf_map_lookup_elem(&shunt_served, &zero);
+	if (!served) /* never: an array has all its entries */
+		return SK_DROP;
+	netns = *served;
 	READ_ADDRS(ctx, &local, &remote);
 	pod = bpf_map_lookup_elem(&shunt_pods, &netns);
 	if (!pod) /* being enrolled or withdrawn: the pod's entry is the switch */
 		return SK_PASS;
 	policy = bpf_map_lookup_elem(&shunt_policies, &pod->policy);
 	if (!policy)
-		return refuse(&local, port, family);
+		return refuse(netns, &local, port, family);
 	facts.policy_id = pod->policy;
 	facts.port = port;
-	facts.local = from_inside(&local, &remote);
+	facts.local = from_inside(netns, &local, &remote);
 	facts.remote = remote;
 	if (decide_inbound(policy, &facts).verdict == VERDICT_PASS) {
 		if (!facts.local)
@@ -95,9 +111,10 @@ int shunt_inbound(struct bpf_sk_lookup *ctx)
 		return SK_PASS;
 	}
 	/* A dual-stack listener is an IPv6 socket that takes IPv4 as well. */
-	if (steer(ctx, family) || (family == AF_INET && steer(ctx, AF_INET6))) {
+	if (steer(ctx, netns, family) ||
+	    (family == AF_INET && steer(ctx, netns, AF_INET6))) {
 		count(netns, COUNTER_INBOUND_STEERED);
 		return SK_PASS;
 	}
-	return refuse(&local, port, family);
+	return refuse(netns, &local, port, family);
 }

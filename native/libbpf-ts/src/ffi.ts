@@ -97,6 +97,7 @@ const LIBBPF = {
   bpf_map_lookup_and_delete_elem: f('int', ['int', 'void *', 'void *']),
   bpf_map_update_elem: f('int', ['int', 'void *', 'void *', 'int64_t']),
   bpf_map_delete_elem: f('int', ['int', 'void *']),
+  bpf_map_freeze: f('int', ['int']),
   bpf_map_get_next_key: f('int', ['int', 'void *', 'void *']),
   bpf_map_lookup_batch: f('int', ['int', 'void *', 'void *', 'void *', 'void *', 'void *', 'void *']),
   bpf_map_update_batch: f('int', ['int', 'void *', 'void *', 'void *', 'void *']),

@@ -74,6 +74,20 @@ test('flags of an update are kept', async () => {
   assert.equal(many.get(1n)?.bytes[15], 3);
 });
 
+test('a frozen map is read, and written by no system call', async () => {
+  using object = await loadEverything();
+  const { many } = object.maps;
+  many.set(1n, addr(1));
+  many.freeze();
+  assert.equal(many.get(1n)?.bytes[15], 1);
+  assert.throws(() => many.set(1n, addr(2)), { code: 'EPERM' });
+  assert.throws(() => many.delete(1n), { code: 'EPERM' });
+  assert.throws(
+    () => many.freeze(),
+    (error) => error instanceof BpfError && /^(EPERM|EBUSY)$/.test(error.code),
+  );
+});
+
 test('a full map says how much it takes, and what to do', async () => {
   using object = await loadEverything();
   const { tallies } = object.maps;

@@ -41,6 +41,16 @@ export class KernelMap extends KernelObject {
   info(): MapInfo {
     return mapInfo(this.fd);
   }
+
+  /**
+   * Lets no system call change it from here on; programs still may (Linux 5.2, bpf(2) BPF_MAP_FREEZE).
+   *
+   * @throws BpfError when it is frozen already: EPERM, on older kernels EBUSY
+   */
+  freeze(): void {
+    const result = libbpf.bpf_map_freeze(this.fd);
+    if (result < 0) throw errnoError(result, 'freeze', this.target);
+  }
 }
 
 /** What is pinned at a path, whatever its keys and values. @throws BpfError ENOENT when nothing is */

@@ -27,7 +27,7 @@ async function leavePins(bpffs: TestBpffs, cgroup: string, netns: string): Promi
     using link = Link.attachCgroup(program, { cgroup });
     link.pin(pins.link(name));
   }
-  using inbound = await loader.loadInbound(COOKIE);
+  using inbound = await loader.loadInbound();
   pins.preparePod(COOKIE);
   for (const program of Object.values(inbound.programs)) {
     using link = Link.attachNetns(program, { netns });

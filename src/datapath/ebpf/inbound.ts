@@ -4,17 +4,18 @@ import { attachedPrograms, BpfError, Link, Program } from 'libbpf-ts';
 import type { NetnsRef } from '../../pod/workload.ts';
 import { isAttached } from './attachments.ts';
 import { operationError } from './failure.ts';
+import { InboundPool } from './inbound_pool.ts';
 import type { InboundObject, Objects } from './objects.ts';
 import type { Pins } from './pins.ts';
 
 export class Inbound implements Disposable {
-  readonly #objects: Objects;
+  readonly #pool: InboundPool<InboundObject>;
   readonly #pins: Pins;
   /** By netns cookie. The kernel's link holds the program and its maps: ours of the object are closed. */
   readonly #instances = new Map<bigint, Link>();
 
   constructor(objects: Objects, pins: Pins) {
-    this.#objects = objects;
+    this.#pool = new InboundPool(() => objects.loadInbound());
     this.#pins = pins;
   }
 
@@ -26,8 +27,9 @@ export class Inbound implements Disposable {
   async attach(netns: NetnsRef): Promise<boolean> {
     if (this.isAttached(netns.cookie)) return false;
     this.#drop(netns.cookie);
-    using object = await this.#objects.loadInbound(netns.cookie);
+    using object = await this.#pool.take();
     try {
+      object.maps.shunt_served.set(0, netns.cookie).freeze();
       this.#instances.set(netns.cookie, this.#adopt(netns.cookie, object) ?? this.#create(netns, object));
       return true;
     } catch (error) {
@@ -82,6 +84,7 @@ export class Inbound implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#pool[Symbol.dispose]();
     for (const cookie of [...this.#instances.keys()]) this.#drop(cookie);
   }
 

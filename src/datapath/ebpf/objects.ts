@@ -50,8 +50,8 @@ const LISTENERS_PER_POD = 32;
 const ADDRESSES_PER_POD = 16;
 const FAMILIES = 2;
 
-/** Maps that live and end with the agent. */
-const PRIVATE: ReadonlySet<string> = new Set(['shunt_cookie', 'shunt_budgets']);
+/** Maps that live and end with the agent, or with the program that has them. */
+const PRIVATE: ReadonlySet<string> = new Set(['shunt_cookie', 'shunt_budgets', 'shunt_served']);
 
 function capacities(sizes: Sizes): Record<string, number> {
   return {
@@ -175,24 +175,17 @@ export class Objects {
     return this.#load(cookie, 'cookie');
   }
 
-  /** One pod's instance of the inbound program. */
-  loadInbound(cookie: bigint): Promise<InboundObject> {
-    return this.#load(inbound, 'inbound', (open) => {
-      open.rodata.netns_cookie = cookie;
-    });
+  /** An instance of the inbound program; it serves no pod yet. */
+  loadInbound(): Promise<InboundObject> {
+    return this.#load(inbound, 'inbound');
   }
 
-  async #load<D extends Definition>(
-    definition: D,
-    name: string,
-    prepare: (open: Opened<D>) => void = () => {},
-  ): Promise<Loaded<D>> {
+  async #load<D extends Definition>(definition: D, name: string): Promise<Loaded<D>> {
     const file = join(this.#directory, `${name}.bpf.o`);
     if (!existsSync(file)) throw new ShuntError('SHUNT_E_OBJECT_MISSING', undefined, { target: file });
     try {
       using open = definition.open({ file }) as Opened<D>;
       this.#placeMaps(open.maps);
-      prepare(open);
       return (await open.load()) as Loaded<D>;
     } catch (error) {
       throw loadError(error, file);
@@ -209,8 +202,8 @@ export class Objects {
   #placeMaps(maps: Record<string, { maxEntries: number; pinPath: string | undefined }>): void {
     const wanted = capacities(this.#sizes);
     for (const [name, map] of Object.entries(maps)) {
-      if (name.startsWith('.') || PRIVATE.has(name)) continue;
-      const path = this.#pins?.map(name);
+      if (name.startsWith('.')) continue;
+      const path = PRIVATE.has(name) ? undefined : this.#pins?.map(name);
       const capacity = (path === undefined ? undefined : this.#pinnedCapacity(path)) ?? wanted[name];
       // 0: socket storage, which lives in the sockets.
       if (capacity !== undefined && capacity > 0) map.maxEntries = capacity;

@@ -18,7 +18,7 @@ const TINY: Sizes = { ...DEFAULT_SIZES, pods: 1, policies: 1, rules: 1, handshak
  */
 export async function inboundFault(objects: Objects): Promise<string | null> {
   try {
-    using object = await objects.loadInbound(0n);
+    using object = await objects.loadInbound();
     using netns = newNetns();
     Link.attachNetns(object.programs.shunt_inbound, { netns: netns.fd }).close();
     return null;

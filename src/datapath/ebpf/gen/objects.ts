@@ -1037,12 +1037,14 @@ export const inbound = defineObject({
       key: PortKeyCodec,
       value: codec.u64,
     },
+    shunt_served: {
+      type: 'array',
+      key: codec.u32,
+      value: codec.u64,
+    },
   },
   programs: {
     shunt_inbound: { section: 'sk_lookup' },
-  },
-  rodata: {
-    netns_cookie: codec.u64,
   },
 });
 
