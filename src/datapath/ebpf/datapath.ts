@@ -199,8 +199,7 @@ export class EbpfDatapath implements Datapath {
     if (wantsPassthrough(workload) && !workload.netns.addresses.includes(PASSTHROUGH_6)) {
       found.push(`${PASSTHROUGH_6} is not on its lo`);
     }
-    const listening = this.#listeners.count(cookie);
-    if (listening.ip4 + listening.ip6 === 0 && this.#listeners.capture(workload) > 0) {
+    if (!this.#listeners.holdsAny(cookie) && this.#listeners.capture(workload) > 0) {
       found.push("the sidecar's listener was not captured");
     }
     return found;

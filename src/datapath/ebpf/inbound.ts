@@ -45,6 +45,7 @@ export class Inbound implements Disposable {
 
   /** True when the pin holds a live attachment, whoever made it. */
   isPinned(cookie: bigint): boolean {
+    if (this.isAttached(cookie)) return true;
     const path = this.#pins.inbound(cookie);
     if (!existsSync(path)) return false;
     using link = Link.fromPin(path);

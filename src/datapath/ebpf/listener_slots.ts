@@ -70,6 +70,12 @@ export class ListenerSlots {
     return found ? inbound : null;
   }
 
+  /** Whether a listener is held for a pod, found without a look at every slot. */
+  holdsAny(cookie: bigint): boolean {
+    for (const key of slotKeys(cookie)) if (this.#maps.listeners.has(key)) return true;
+    return false;
+  }
+
   /** Listeners held for a pod. */
   count(cookie: bigint): { ip4: number; ip6: number } {
     return { ip4: this.#countFamily(cookie, AF_INET), ip6: this.#countFamily(cookie, AF_INET6) };
