@@ -6,13 +6,12 @@ import type { Column } from './output/table.ts';
  * Columns for entries of any map: a struct's fields become columns of their own, so that a map reads like a table.
  * Padding is for `-o json` only.
  *
- * @param entries all of one map, so of one shape
+ * @param sample any of the map's entries, which are all of one shape
  */
-export function entryColumns([first]: readonly MapEntry[]): Column<MapEntry>[] {
-  if (first === undefined) return [];
+export function entryColumns(sample: MapEntry): Column<MapEntry>[] {
   return [
-    ...columnsOf('KEY', first.key, (entry) => entry.key),
-    ...columnsOf('VALUE', first.value, (entry) => entry.value),
+    ...columnsOf('KEY', sample.key, (entry) => entry.key),
+    ...columnsOf('VALUE', sample.value, (entry) => entry.value),
   ];
 }
 

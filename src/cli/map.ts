@@ -4,7 +4,7 @@ import type { Context } from './context.ts';
 import { entryColumns } from './entry_columns.ts';
 import { compactJson } from './output/json.ts';
 import { type Column, renderTable } from './output/table.ts';
-import { write, writeList } from './output/writer.ts';
+import { isForPeople, write, writeList } from './output/writer.ts';
 
 const COLUMNS: readonly Column<PinnedMapInfo>[] = [
   { head: 'NAME', cell: (map) => map.name },
@@ -29,16 +29,13 @@ export async function listMaps(context: Context): Promise<undefined> {
 export async function dumpMap(context: Context, [name = '']: string[]): Promise<undefined> {
   const { PinnedMap, summed } = await import('../datapath/ebpf/inspect.ts');
   using map = new PinnedMap(context.bpffs, name);
-  const text = context.format === 'table' || context.format === 'wide';
-  const entries = [...map.entries()];
+  const view = { kind: name, columns: entryColumns, name: keyText };
   // People read the sum over the CPUs, scripts each CPU's value.
-  if (text && map.perCpu) for (const entry of entries) entry.value = summed(entry.value);
-  const view = {
-    kind: name,
-    columns: entryColumns(entries),
-    name: (entry: MapEntry) => keyText(entry),
-  };
-  await writeList(context.io, context.format, view, entries);
+  const rows =
+    map.perCpu && isForPeople(context.format)
+      ? map.entries().map(({ key, value }) => ({ key, value: summed(value) }))
+      : map.entries();
+  await writeList(context.io, context.format, view, rows);
 }
 
 /** @throws SHUNT_E_MAP_UNKNOWN, SHUNT_E_MAP_KEY, SHUNT_E_MAP_NO_ENTRY */
@@ -53,7 +50,7 @@ export async function getEntry(context: Context, [name = '', key = '']: string[]
     names: () => [`${name}/${keyText(entry)}`],
     text(look) {
       const shown = map.perCpu ? { key: entry.key, value: summed(entry.value) } : entry;
-      return renderTable(entryColumns([shown]), [shown], look);
+      return renderTable(entryColumns(shown), [shown], look);
     },
   });
 }

@@ -3,6 +3,7 @@ import { closeSync } from 'node:fs';
 import { test } from 'node:test';
 import { loadEverything } from '../test/loaded.ts';
 import { listen, makeCgroup, makePinDirectory, openSocket } from '../test/place.ts';
+import type { Codec } from './codec.ts';
 import { openMapById, openPinnedMap } from './decoded_map.ts';
 import { libbpf, possibleCpuCount } from './ffi.ts';
 import { listLinks, listMaps, listPrograms } from './inspect.ts';
@@ -42,6 +43,23 @@ test('a key is typed as JSON, as names with values, or as a bare number', async 
   assert.equal(pods.parseKey('18446744073709551615'), 2n ** 64n - 1n);
   assert.equal(pods.parseKey('0x10'), 16n);
   assert.throws(() => pods.parseKey('eth0'), /not a whole number/);
+});
+
+test('a type is shown and typed as its user wants it, if the size is right', async () => {
+  using object = await loadEverything();
+  const last = (size: number): Codec<unknown> => ({
+    size,
+    read: (view, offset) => `ends in ${view.getUint8(offset + 15)}`,
+    write: (view, offset, value) => view.setUint8(offset + 15, Number(String(value).slice(8))),
+  });
+  using cidrs = openMapById(object.maps.cidrs.id, { types: { 'struct addr': last(16) } });
+  const key = cidrs.parseKey('prefixlen=128,policy=7,addr=ends in 5');
+  assert.deepEqual(key, { prefixlen: 128, policy: 7, addr: 'ends in 5' });
+  cidrs.set(key, 'VERDICT_DROP');
+  assert.deepEqual([...cidrs.entries()], [[key, 'VERDICT_DROP']]);
+  using plain = openMapById(object.maps.cidrs.id, { types: { 'struct addr': last(20) } });
+  const bytes = `${'00'.repeat(15)}05`;
+  assert.deepEqual([...plain.keys()], [{ prefixlen: 128, policy: 7, addr: { bytes } }]);
 });
 
 test('a per-CPU map gives one value for each CPU', async () => {

@@ -1,6 +1,6 @@
 import { Btf } from './btf.ts';
 import { type Codec, codec, encodeValue } from './codec.ts';
-import { dynamicCodec, hexCodec } from './dynamic_codec.ts';
+import { type CodecsByType, dynamicCodec, hexCodec } from './dynamic_codec.ts';
 import { BpfError, errnoError } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { type MapInfo, mapInfo } from './info.ts';
@@ -21,6 +21,11 @@ interface Side {
   codec: Codec<unknown>;
 }
 
+export interface DecodeOptions {
+  /** How values of a C type are read and written, by its name (`struct addr`), where it is not as an object. */
+  types?: CodecsByType;
+}
+
 /**
  * A map read through the type information that the kernel keeps of it, with no object file at hand. Values are plain
  * data: numbers, bigints for 64 bits, strings, arrays and objects; bytes are hex. Without BTF both sides are hex.
@@ -35,9 +40,9 @@ export class DecodedMap implements Disposable {
   readonly #entries: TypedMap<unknown, unknown> | undefined;
 
   /** @param fd owned by the map from here on */
-  constructor(fd: number, pinPath?: string) {
+  constructor(fd: number, pinPath?: string, { types = {} }: DecodeOptions = {}) {
     const info = mapInfo(fd);
-    const { key, value } = sidesOf(info);
+    const { key, value } = sidesOf(info, types);
     this.info = info;
     this.keyType = key.type;
     this.valueType = value.type;
@@ -110,15 +115,15 @@ export class DecodedMap implements Disposable {
 }
 
 /** Opens a pinned map of any kind. @throws BpfError ENOENT when nothing is there */
-export function openPinnedMap(path: string): DecodedMap {
-  return new DecodedMap(openPin(path, 'map'), path);
+export function openPinnedMap(path: string, options: DecodeOptions = {}): DecodedMap {
+  return new DecodedMap(openPin(path, 'map'), path, options);
 }
 
 /** Opens a map by the id that {@link listMaps} gives; needs CAP_SYS_ADMIN. */
-export function openMapById(id: number): DecodedMap {
+export function openMapById(id: number, options: DecodeOptions = {}): DecodedMap {
   const fd = libbpf.bpf_map_get_fd_by_id(id);
   if (fd < 0) throw errnoError(fd, 'open by id', `map ${id}`);
-  return new DecodedMap(fd);
+  return new DecodedMap(fd, undefined, options);
 }
 
 function openTyped(
@@ -152,7 +157,7 @@ function openTyped(
   }
 }
 
-function sidesOf(info: MapInfo): { key: Side; value: Side } {
+function sidesOf(info: MapInfo, types: CodecsByType): { key: Side; value: Side } {
   const raw = (size: number): Side => ({ type: `bytes[${size}]`, codec: hexCodec(size) });
   const index: Side = { type: '__u32', codec: dynamicCodec({ kind: 'scalar', size: 4, codec: 'u32' }) };
   const cookie: Side = { type: 'socket cookie', codec: codec.u64 as Codec<unknown> };
@@ -162,7 +167,7 @@ function sidesOf(info: MapInfo): { key: Side; value: Side } {
       return undefined;
     return {
       type: typeText(known.btf, known.btf.type(id)),
-      codec: dynamicCodec(new Shapes(known.btf).of(id)),
+      codec: dynamicCodec(new Shapes(known.btf).of(id), types),
     };
   };
   const socket = info.type === 'sockhash' || info.type === 'sockmap';

@@ -7,8 +7,17 @@ import type { EnumShape, Field, Shape, StructShape } from './shape.ts';
  * as 'A|B'. Writing takes the same, and is lenient with numbers given as text.
  */
 
-/** A codec for a shape. Reading never fails on a value it does not know; writing checks. */
-export function dynamicCodec(shape: Shape): Codec<unknown> {
+/** Codecs by the C names of types, in place of those that their shapes give: `struct addr` as text, say. */
+export type CodecsByType = Readonly<Record<string, Codec<unknown>>>;
+
+/**
+ * A codec for a shape. Reading never fails on a value it does not know; writing checks.
+ *
+ * @param own those of another size than the type's are passed over: the kernel's BTF may be of another version
+ */
+export function dynamicCodec(shape: Shape, own: CodecsByType = {}): Codec<unknown> {
+  const chosen = 'cName' in shape ? own[shape.cName] : undefined;
+  if (chosen?.size === shape.size) return chosen;
   switch (shape.kind) {
     case 'scalar':
       return shape.codec === 'bool' ? boolCodec : numberCodec(codec[shape.codec] as Codec<number | bigint>);
@@ -19,11 +28,11 @@ export function dynamicCodec(shape: Shape): Codec<unknown> {
     case 'chars':
       return textCodec(shape.size);
     case 'array':
-      return arrayCodec(shape.item, shape.length);
+      return arrayCodec(dynamicCodec(shape.item, own), shape.length);
     case 'enum':
       return enumCodec(shape);
     case 'struct':
-      return structCodec(shape);
+      return structCodec(shape, own);
   }
 }
 
@@ -85,8 +94,8 @@ function textCodec(size: number): Codec<unknown> {
   return { size, read: inner.read, write: (v, o, x) => inner.write(v, o, String(x)) };
 }
 
-function arrayCodec(shape: Shape, length: number): Codec<unknown> {
-  const inner = codec.array(dynamicCodec(shape), length);
+function arrayCodec(item: Codec<unknown>, length: number): Codec<unknown> {
+  const inner = codec.array(item, length);
   return {
     size: inner.size,
     read: inner.read,
@@ -130,14 +139,14 @@ function flagNames(shape: EnumShape, value: bigint): string {
   return names.length === 0 ? '0' : names.join('|');
 }
 
-function structCodec(shape: StructShape): Codec<unknown> {
-  const fields = shape.fields.map((field) => ({ ...field, codec: dynamicCodec(field.shape) }));
+function structCodec(shape: StructShape, own: CodecsByType): Codec<unknown> {
+  const fields = shape.fields.map((field) => ({ ...field, codec: dynamicCodec(field.shape, own) }));
+  const shown = fields.filter(({ pad }) => !pad);
   return {
     size: shape.size,
     read(v, o) {
       const value: Record<string, unknown> = {};
-      for (const { name, offset, pad, codec: inner } of fields)
-        if (!pad) value[name] = inner.read(v, o + offset);
+      for (const { name, offset, codec: inner } of shown) value[name] = inner.read(v, o + offset);
       return value;
     },
     write(v, o, x) {

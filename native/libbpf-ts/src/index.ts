@@ -1,6 +1,6 @@
 export { Btf, type BtfKind, type BtfMember, type BtfOf, type BtfType } from './btf.ts';
 export { type Codec, type CodecValue, codec, decodeValue, encodeValue } from './codec.ts';
-export { DecodedMap, openMapById, openPinnedMap } from './decoded_map.ts';
+export { DecodedMap, type DecodeOptions, openMapById, openPinnedMap } from './decoded_map.ts';
 export type {
   MapDefinition,
   MapDefinitions,
@@ -10,6 +10,7 @@ export type {
   RodataDefinitions,
   RodataOf,
 } from './definition.ts';
+export type { CodecsByType } from './dynamic_codec.ts';
 export { BpfError, errnoName, type MapMismatch, VerifierLog } from './errors.ts';
 export { type Features, features, type Support } from './features.ts';
 export { libbpfVersion, MINIMUM_LIBBPF, possibleCpuCount } from './ffi.ts';

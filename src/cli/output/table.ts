@@ -32,35 +32,59 @@ export interface Look {
 const STYLES = { good: 'green', warn: 'yellow', bad: 'red', dim: 'dim' } as const;
 const GAP = 3;
 
+/** Lines put together at a time: a text that grows by one of 100,000 is much work for the collector. */
+const BLOCK = 1_000;
+
+/** What is kept of a column: of the rows, of which there may be 100,000, nothing else. */
+interface Texts<Row> {
+  column: Column<Row>;
+  texts: string[];
+  width: number;
+  /** By the number of the line; none of those that have no tone. */
+  tones: Map<number, Tone>;
+}
+
 /** kubectl's look: upper-case heads, three blanks between columns, no borders, no trailing blanks. */
-export function renderTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[], look: Look): string {
-  const shown = columns.filter((column) => look.wide || column.wide !== true);
-  const texts = rows.map((row) => shown.map((column) => cellText(column.cell(row))));
-  const widths = shown.map((column, index) =>
-    texts.reduce((width, line) => Math.max(width, line[index]?.length ?? 0), column.head.length),
-  );
+export function renderTable<Row>(columns: readonly Column<Row>[], rows: Iterable<Row>, look: Look): string {
+  const shown = columns
+    .filter((column) => look.wide || column.wide !== true)
+    .map((column): Texts<Row> => {
+      return { column, texts: [column.head], width: column.head.length, tones: new Map() };
+    });
+  let lines = 1;
+  for (const row of rows) {
+    for (const each of shown) {
+      const { column, texts, tones } = each;
+      const text = cellText(column.cell(row));
+      texts.push(text);
+      if (text.length > each.width) each.width = text.length;
+      const tone = look.colour ? column.tone?.(row) : undefined;
+      if (tone !== undefined) tones.set(lines, tone);
+    }
+    lines++;
+  }
   const margin = ' '.repeat(look.indent ?? 0);
-  const line = (cells: string[], tones: (Tone | undefined)[]) =>
-    margin +
-    cells
-      .map((text, index) => {
-        const last = index === cells.length - 1;
-        const gap = last ? '' : ' '.repeat((widths[index] ?? 0) - text.length + GAP);
-        return dress(text, tones[index], look.colour) + gap;
-      })
-      .join('') +
-    '\n';
-  let text = line(
-    shown.map((column) => column.head),
-    [],
-  );
-  rows.forEach((row, index) => {
-    text += line(
-      texts[index] ?? [],
-      shown.map((column) => column.tone?.(row)),
+  const blocks: string[] = [];
+  for (let at = 0; at < lines; at += BLOCK) {
+    const end = Math.min(lines, at + BLOCK);
+    const block = Array.from(
+      { length: end - at },
+      (_, index) => margin + line(shown, at + index, look.colour),
     );
-  });
-  return text;
+    blocks.push(block.join(''));
+  }
+  return blocks.join('');
+}
+
+function line<Row>(columns: readonly Texts<Row>[], at: number, colour: boolean): string {
+  let whole = '';
+  let gap = 0;
+  for (const { texts, width, tones } of columns) {
+    const text = texts[at] ?? '';
+    whole += ' '.repeat(gap) + dress(text, tones.get(at), colour);
+    gap = width - text.length + GAP;
+  }
+  return `${whole}\n`;
 }
 
 /** A record as aligned `Label:   value` lines. */

@@ -18,47 +18,68 @@ export interface Answer {
 /** A list: its columns are data, its rows are what json prints. */
 export interface ListView<Row> {
   kind: string;
-  columns: readonly Column<Row>[];
+  /** Where they follow from what is listed: by its first row. */
+  columns: readonly Column<Row>[] | ((first: Row) => readonly Column<Row>[]);
   name(row: Row): string;
 }
 
 /** The one place where a command's data becomes text on stdout. */
 export async function write(io: Io, format: Format, answer: Answer): Promise<void> {
+  if (isForPeople(format)) io.out(answer.text({ wide: format === 'wide', colour: io.colour.out }));
+  else await writeData(io, format, answer);
+}
+
+export function isForPeople(format: Format): format is 'table' | 'wide' {
+  return format === 'table' || format === 'wide';
+}
+
+async function writeData(
+  io: Io,
+  format: Exclude<Format, 'table' | 'wide'>,
+  { data, names }: Omit<Answer, 'text'>,
+): Promise<void> {
   switch (format) {
     case 'json':
-      io.out(renderJson(answer.data));
+      io.out(renderJson(data));
       return;
     case 'yaml': {
       const { renderYaml } = await import('./yaml.ts');
-      io.out(renderYaml(answer.data));
+      io.out(renderYaml(data));
       return;
     }
     case 'name':
       io.out(
-        answer
-          .names()
+        names()
           .map((name) => `${printable(name)}\n`)
           .join(''),
       );
-      return;
-    default:
-      io.out(answer.text({ wide: format === 'wide', colour: io.colour.out }));
   }
 }
 
+/** @param rows gone through once: in a table none is kept */
 export async function writeList<Row>(
   io: Io,
   format: Format,
   view: ListView<Row>,
-  rows: readonly Row[],
+  rows: Iterable<Row>,
 ): Promise<void> {
-  if (rows.length === 0 && (format === 'table' || format === 'wide')) {
+  if (!isForPeople(format)) {
+    const data = [...rows];
+    const names = () => data.map((row) => `${view.kind}/${view.name(row)}`);
+    return writeData(io, format, { data, names });
+  }
+  const iterator = rows[Symbol.iterator]();
+  const first = iterator.next();
+  if (first.done === true) {
     io.note(`no ${view.kind} found`);
     return;
   }
-  await write(io, format, {
-    data: rows,
-    names: () => rows.map((row) => `${view.kind}/${view.name(row)}`),
-    text: (look) => renderTable(view.columns, rows, look),
-  });
+  const columns = typeof view.columns === 'function' ? view.columns(first.value) : view.columns;
+  const all = chained(first.value, iterator);
+  io.out(renderTable(columns, all, { wide: format === 'wide', colour: io.colour.out }));
+}
+
+function* chained<Row>(first: Row, rest: Iterator<Row>): Generator<Row> {
+  yield first;
+  for (let next = rest.next(); next.done !== true; next = rest.next()) yield next.value;
 }

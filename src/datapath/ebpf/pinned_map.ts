@@ -2,7 +2,7 @@
 import { BpfError, type DecodedMap, type MapInfo, openPinnedMap as openPin, sumOf } from 'libbpf-ts';
 import { ShuntError } from '../../errors.ts';
 import { Pins, unprefixed } from './pins.ts';
-import { hasAddress, hideAddresses, showAddresses } from './shown.ts';
+import { SHOWN_TYPES } from './shown.ts';
 
 /** An entry as people and scripts see it: addresses as text, flags and enums by name, 64 bits as bigint. */
 export interface MapEntry {
@@ -30,7 +30,7 @@ export class PinnedMap implements Disposable {
     if (known.length === 0) throw new ShuntError('SHUNT_E_PINS_MISSING', undefined, { target: pins.root });
     // Looked up, not joined: a name with slashes in it opens nothing.
     if (!known.includes(this.name)) throw new ShuntError('SHUNT_E_MAP_UNKNOWN', undefined, { target: name });
-    this.#map = openPin(this.path);
+    this.#map = openPin(this.path, { types: SHOWN_TYPES });
   }
 
   get info(): MapInfo {
@@ -52,12 +52,7 @@ export class PinnedMap implements Disposable {
 
   /** @throws SHUNT_E_MAP_NOT_WALKABLE */
   *entries(): Generator<MapEntry, void, void> {
-    let addresses: boolean | undefined;
-    for (const [key, value] of this.#walk(() => this.#map.entries())) {
-      // All entries have one shape: what the first has not, none has.
-      addresses ??= hasAddress(key) || hasAddress(value);
-      yield addresses ? { key: showAddresses(key), value: showAddresses(value) } : { key, value };
-    }
+    for (const [key, value] of this.#walk(() => this.#map.entries())) yield { key, value };
   }
 
   /** How many entries there are; null where they cannot be walked. The kernel keeps no count: this walks the map. */
@@ -80,10 +75,10 @@ export class PinnedMap implements Disposable {
     this.#walk(() => this.#map.keys());
     const key = this.#parseKey(text);
     const value = this.#walk(() => this.#map.get(key));
-    return value === undefined ? undefined : { key: showAddresses(key), value: showAddresses(value) };
+    return value === undefined ? undefined : { key, value };
   }
 
-  /** Writes an entry in the form that entries() shows; only flat values without addresses are needed and taken. */
+  /** Writes an entry in the form that entries() shows. */
   set({ key, value }: MapEntry): void {
     this.#map.set(key, value);
   }
@@ -95,12 +90,9 @@ export class PinnedMap implements Disposable {
   #parseKey(text: string): unknown {
     if (text.trim() === '') throw new ShuntError('SHUNT_E_MAP_KEY', 'the key is empty');
     try {
-      const sample = this.#map.parseKey(`0x${'00'.repeat(this.info.keySize)}`);
-      const value = structOf(text);
-      if (value === undefined) return this.#map.parseKey(text);
-      return this.#map.parseKey(JSON.stringify(hideAddresses(value, sample)));
+      return this.#map.parseKey(text);
     } catch (cause) {
-      if (!(cause instanceof BpfError) && !(cause instanceof SyntaxError)) throw cause;
+      if (!(cause instanceof BpfError)) throw cause;
       throw new ShuntError('SHUNT_E_MAP_KEY', cause.message, { target: text, cause });
     }
   }
@@ -121,24 +113,6 @@ export class PinnedMap implements Disposable {
 /** The value of a per-CPU map added up over the CPUs, number by number. */
 export function summed(value: unknown): unknown {
   return Array.isArray(value) ? sumOf(value) : value;
-}
-
-/** A struct as typed: a JSON object, or `name=value,name=value`; undefined when the text is neither. */
-function structOf(text: string): object | undefined {
-  if (text.trimStart().startsWith('{')) return Object(JSON.parse(text, exactNumbers));
-  if (!text.includes('=')) return undefined;
-  return Object.fromEntries(
-    text.split(',').map((pair) => {
-      const at = pair.indexOf('=');
-      return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()];
-    }),
-  );
-}
-
-/** Numbers past 2^53 stay as they were typed. */
-function exactNumbers(_: string, value: unknown, context?: { source?: string }): unknown {
-  const source = context?.source;
-  return typeof value === 'number' && !Number.isSafeInteger(value) && source !== undefined ? source : value;
 }
 
 function isNotWalkable(error: unknown): boolean {
