@@ -124,16 +124,28 @@ function list(title, files) {
   print('');
 }
 
+/** Null when it is wrong; why is said by then. */
+function commandLine() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        file: { type: 'string', multiple: true, default: [] },
+        timeout: { type: 'string', default: '180' },
+        'no-guest': { type: 'boolean', default: false },
+        verbose: { type: 'boolean', default: false },
+      },
+    });
+  } catch (error) {
+    process.stderr.write(`${error.message}\n${USAGE}`);
+    return null;
+  }
+}
+
 async function main() {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      file: { type: 'string', multiple: true, default: [] },
-      timeout: { type: 'string', default: '180' },
-      'no-guest': { type: 'boolean', default: false },
-      verbose: { type: 'boolean', default: false },
-    },
-  });
+  const given = commandLine();
+  if (given === null) return 2;
+  const { values, positionals } = given;
   const [scope = 'all'] = positionals;
   const timeoutMs = Number(values.timeout) * 1000;
   if (!['all', 'unit', 'e2e'].includes(scope) || positionals.length > 1 || !(timeoutMs > 0)) {

@@ -1,17 +1,8 @@
 /**
- * Shunt, with and without acceleration, against iptables and against no redirection at all: `npm run bench`. Everything
+ * `npm run bench`: Shunt, with and without acceleration, against iptables and against no redirection at all. Everything
  * is real (pods, proxies, rules) and interleaved in one run. Needs root.
- *
- *   --quick        fewer cases and rounds, in a minute and a half
- *   --rounds N     of each case
- *   --case TEXT    only cases whose id holds TEXT; `node` for what the agent and the CLI take
- *   --json F       everything as JSON
- *   --svg F        round trips and streams as a plot
- *   --markdown F   docs/performance.md
- *   --readme F     README.md, in which its figures are replaced; with --markdown
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { CASES, CROWD_CASES, casesOf, ENVOY_CASES } from '../src/cli/bench/cases.ts';
 import { CONTENDERS, LIGHT_SIDECAR } from '../src/cli/bench/contenders.ts';
 import { markdown } from '../src/cli/bench/markdown.ts';
@@ -24,9 +15,19 @@ import { type BenchResult, runCases } from '../src/cli/bench/run.ts';
 import { judge } from '../src/cli/bench/targets.ts';
 import { Interruption } from '../src/cli/demo/interruption.ts';
 import { processIo } from '../src/cli/io.ts';
+import { flags } from '../src/lab/flags.ts';
 import { AS_IN_IMAGE } from './node_bed.ts';
 import { measureNode } from './node_cost.ts';
 
+const USAGE = `usage: npm run bench -- [--quick] [--rounds N] [--case TEXT] [--json F] [--svg F] [--markdown F [--readme F]]
+  --quick     fewer cases and rounds, in a minute and a half
+  --rounds    of each case
+  --case      only cases whose id holds TEXT; \`node\` for what the agent and the CLI take
+  --json      everything as JSON
+  --svg       round trips and streams as a plot
+  --markdown  docs/performance.md
+  --readme    README.md, in which its figures are replaced
+`;
 const ROUNDS = 15;
 const QUICK_ROUNDS = 5;
 /** For the rounds of each lab: on a machine that is busy there are fewer of them. */
@@ -34,13 +35,13 @@ const BUDGET_MS = {
   full: { main: 230_000, envoy: 30_000, crowd: 30_000 },
   quick: { main: 30_000, envoy: 5_000, crowd: 0 },
 } as const;
-/** Idling lasts longer than from one look at everything to the next. */
+/** Idling lasts as long as from one look at everything to the next: one of them falls into it. */
 const NODE_COST = {
-  full: { pods: 500, rounds: 100, commands: 11, settleMs: 8_000, idleMs: 32_000 },
+  full: { pods: 500, rounds: 100, commands: 11, settleMs: 8_000, idleMs: 60_000 },
   quick: { pods: 100, rounds: 20, commands: 3, settleMs: 2_000, idleMs: 3_000 },
 } as const;
 
-const { values } = parseArgs({
+const { values } = flags(USAGE, {
   options: {
     quick: { type: 'boolean', default: false },
     rounds: { type: 'string' },
@@ -54,8 +55,10 @@ const { values } = parseArgs({
 
 const io = processIo();
 const rounds = Number(values.rounds ?? (values.quick ? QUICK_ROUNDS : ROUNDS));
-if (!Number.isInteger(rounds) || rounds < 1)
-  throw new Error(`--rounds ${values.rounds} is no number of rounds`);
+if (!Number.isInteger(rounds) || rounds < 1) {
+  process.stderr.write(USAGE);
+  process.exit(2);
+}
 
 const length = values.quick ? 'quick' : 'full';
 const profiled = !values.quick && values.case === '';

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** `npm run test:conformance`: our backends against each mesh's own rules, connection by connection. */
-import { parseArgs } from 'node:util';
+import { flags } from '../../src/lab/flags.ts';
 import { BACKENDS, type Backend, type MaxTier } from './bed.ts';
 import { type Matrix, runMatrix } from './matrix.ts';
 import { type Family, MESHES } from './meshes.ts';
@@ -17,7 +17,7 @@ const USAGE = `usage: npm run test:conformance -- [--mesh ${NAMES}|all] [--backe
 const TIERS: readonly MaxTier[] = [1, 2, 3];
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flags(USAGE, {
     options: {
       mesh: { type: 'string', default: 'all' },
       backend: { type: 'string', multiple: true, default: [...BACKENDS] },

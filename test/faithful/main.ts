@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** `npm run test:faithful`: what sockets do in a redirected pod, under eBPF as under iptables. */
 import { release } from 'node:os';
-import { parseArgs } from 'node:util';
+import { flags } from '../../src/lab/flags.ts';
 import { Bed } from './bed.ts';
 import { type FactDifference, unused } from './differences.ts';
 import { ITEMS } from './items/all.ts';
@@ -21,7 +21,7 @@ function print(line: string): void {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flags(USAGE, {
     options: {
       item: { type: 'string', multiple: true, default: [] },
       'max-tier': { type: 'string', default: '3' },

@@ -1,5 +1,5 @@
 /** The integrity suite for as long as asked: plain, accelerated and `full`, under each sidecar there is. */
-import { parseArgs } from 'node:util';
+import { flags } from '../../src/lab/flags.ts';
 import type { SidecarKind } from '../../src/lab/sidecar.ts';
 import { SIDECARS } from '../../src/lab/sidecar.ts';
 import { FaultBed } from '../faults/bed.ts';
@@ -70,7 +70,7 @@ async function suite(sidecar: SidecarKind, plan: Plan, seedText: string, endMs: 
   }
 }
 
-const { values } = parseArgs({
+const { values } = flags(USAGE, {
   options: {
     minutes: { type: 'string', default: '2' },
     size: { type: 'string', default: '6' },

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** `npm run test:runtimes`: servers, clients and databases through accelerated sidecars, as through iptables. */
 import { release } from 'node:os';
-import { parseArgs } from 'node:util';
+import { flags } from '../../src/lab/flags.ts';
 import { Bed, sidecarHere } from './bed.ts';
 import { CASES } from './cases/all.ts';
 import { type Outcome, play } from './play.ts';
@@ -21,7 +21,7 @@ function print(line: string): void {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flags(USAGE, {
     options: {
       case: { type: 'string', multiple: true, default: [] },
       rounds: { type: 'string', default: '1' },

@@ -2,7 +2,7 @@
 /** `npm run test:matrix`: suites on Debian's kernels and this machine's, as a table in docs/kernels.md. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { flags } from '../../src/lab/flags.ts';
 import { KERNELS } from '../../vagrant/kernel_package.ts';
 import { HOST, markdown, type Row, runRow } from './matrix.ts';
 import { merged, readResults, writeResults } from './results.ts';
@@ -18,7 +18,7 @@ const USAGE = `usage: npm run test:matrix -- [--kernels ${ALL.join(',')}] [--sui
 `;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flags(USAGE, {
     options: {
       kernels: { type: 'string', default: ALL.join(',') },
       suites: { type: 'string', default: SUITES.map(({ name }) => name).join(',') },
