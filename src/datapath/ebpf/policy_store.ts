@@ -17,8 +17,13 @@ export interface PolicyMaps {
   ids: BpfMap<IdKey, bigint>;
 }
 
+/** A look at all pods finds the policies of most of them in the kernel already looked at: rule by rule once is enough. */
+const WHOLE_MS = 1_000;
+
 export class PolicyStore {
   readonly #maps: PolicyMaps;
+  /** Until when policies that were seen whole are taken to be so, by id; on the monotonic clock. */
+  readonly #wholeUntilMs = new Map<number, number>();
 
   constructor(maps: PolicyMaps) {
     this.#maps = maps;
@@ -30,11 +35,10 @@ export class PolicyStore {
    * @throws SHUNT_E_MAP_FULL, with nothing of a new policy left behind
    */
   ensure(policy: RedirectPolicy): number {
-    const whole = this.find(policy);
-    if (whole !== null) return whole;
     const hash = contentHash(policy);
     const id = this.#slotFor(hash);
     const inUse = this.#maps.policies.has(id);
+    if (inUse && this.#isWhole(policy, id)) return id;
     const rules = rulesOf(policy, id);
     try {
       this.#maps.ports.setMany(rules.ports);
@@ -54,21 +58,28 @@ export class PolicyStore {
 
   /** Id of a policy that is in the kernel with all its rules; null when any of it is missing. */
   find(policy: RedirectPolicy): number | null {
-    const hash = contentHash(policy);
-    const id = this.#slotFor(hash);
-    if (this.#maps.policies.get(id) === undefined) return null;
-    const rules = rulesOf(policy, id);
-    const whole =
-      rules.ports.every(([key]) => this.#maps.ports.has(key)) &&
-      rules.cidrs.every(([key]) => this.#maps.cidrs.has(key)) &&
-      rules.ids.every(([key]) => this.#maps.ids.has(key));
-    return whole ? id : null;
+    const id = this.#slotFor(contentHash(policy));
+    return this.#maps.policies.has(id) && this.#isWhole(policy, id) ? id : null;
+  }
+
+  /** Whether all rules of a policy are there that stands in the kernel. */
+  #isWhole(policy: RedirectPolicy, id: number): boolean {
+    const nowMs = performance.now();
+    if ((this.#wholeUntilMs.get(id) ?? 0) > nowMs) return true;
+    const { ports, cidrs, ids } = rulesOf(policy, id);
+    const isWhole =
+      ports.every(([key]) => this.#maps.ports.has(key)) &&
+      cidrs.every(([key]) => this.#maps.cidrs.has(key)) &&
+      ids.every(([key]) => this.#maps.ids.has(key));
+    if (isWhole) this.#wholeUntilMs.set(id, nowMs + WHOLE_MS);
+    return isWhole;
   }
 
   /** Removes every policy that is not in use. */
   collect(inUse: ReadonlySet<number>): void {
     const stale = new Set([...this.#maps.policies.keys()].filter((id) => !inUse.has(id)));
     if (stale.size === 0) return;
+    for (const id of stale) this.#wholeUntilMs.delete(id);
     // The scalars first: from then on nothing reads the lists.
     this.#maps.policies.deleteMany(stale);
     this.#maps.ports.deleteMany([...this.#maps.ports.keys()].filter((key) => stale.has(key.policy)));
