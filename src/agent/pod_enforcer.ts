@@ -206,6 +206,11 @@ export class PodEnforcer {
     return repaired;
   }
 
+  /** For a look that takes nothing for granted. */
+  forget(): void {
+    for (const datapath of this.#datapaths) datapath.forget();
+  }
+
   /** Differences between the pod and the kernel. */
   async drift(workload: Workload): Promise<string[]> {
     const datapath = this.#datapaths.find((each) => each.isEnrolled(workload.netns.cookie));

@@ -68,7 +68,10 @@ export class Reconciler {
    * everything.
    */
   reconcile(snapshot?: Snapshot): Promise<ReconcileReport> {
-    return this.#queue(() => this.#observed(snapshot ?? this.#snapshot, snapshot?.changed ?? null));
+    return this.#queue(() => {
+      this.#enforcer.forget();
+      return this.#observed(snapshot ?? this.#snapshot, snapshot?.changed ?? null);
+    });
   }
 
   /** As a pass over everything, but in slices, so that what happens meanwhile waits for one of them only. */

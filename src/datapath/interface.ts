@@ -79,6 +79,8 @@ export interface Datapath extends Disposable {
   withdraw(cookie: bigint): Promise<void>;
   /** Differences between the workload and the kernel, one sentence each; empty when true. */
   drift(workload: Workload): Promise<string[]>;
+  /** What was found whole lately, and would not be looked at again at once, is. */
+  forget(): void;
   /** What there is in the pod now, beside its policy, that this backend cannot follow; empty when it can take it. */
   obstacles(workload: Workload): string[];
   /** What others have put beside the workload's enrolment that decides on its connections too, a sentence each. */

@@ -5,7 +5,7 @@ const MISSING_MS = 1_000;
 
 /**
  * Tells that something in a directory may have changed: after inotify events, once no more come for a moment, and
- * after a long time in any case. It says nothing of what changed, so a reader must look for itself.
+ * after a long time in any case. What it is, a reader must see for itself.
  */
 export class DirectoryAlarm implements Disposable {
   readonly #path: string;
@@ -18,6 +18,8 @@ export class DirectoryAlarm implements Disposable {
   #wake: (() => void) | null = null;
   #timer: NodeJS.Timeout | undefined;
   #firstChangeMs = 0;
+  /** That were reported; null when anything may have changed. */
+  #names: Set<string> | null = null;
   readonly #reread: NodeJS.Timeout;
 
   /** @param options.signal lets go of the directory and ends every wait */
@@ -65,14 +67,32 @@ export class DirectoryAlarm implements Disposable {
     this.#wake?.();
   };
 
-  /** Ends the wait now, as a change would. */
+  /** Ends the wait now, as a change of anything would. */
   ring(): void {
+    this.#names = null;
+    this.#ringNow();
+  }
+
+  /** Names in the directory that have changed since this was last asked; null when any may have. */
+  takeNames(): ReadonlySet<string> | null {
+    const names = this.#names;
+    this.#names = new Set();
+    return names;
+  }
+
+  #ringNow(): void {
     this.#ringing = true;
     this.#wake?.();
   }
 
-  /** Rings when changes have stopped for a moment: a file half written can look like a shorter one. */
-  #changed(): void {
+  /**
+   * Rings when changes have stopped for a moment: a file half written can look like a shorter one.
+   *
+   * @param name null when it is not known
+   */
+  #changed(name: string | null): void {
+    if (name === null) this.#names = null;
+    else this.#names?.add(name);
     const nowMs = performance.now();
     if (this.#timer === undefined) this.#firstChangeMs = nowMs;
     // But not for ever later where they do not stop.
@@ -84,27 +104,30 @@ export class DirectoryAlarm implements Disposable {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.ring();
+      this.#ringNow();
     }, delayMs);
   }
 
   /** Watches the directory that stands at the path now. */
   #watchAgain(): void {
     const identity = directoryIdentity(this.#path);
-    if (identity === null) this.#ringIn(MISSING_MS);
+    if (identity === null) {
+      this.#names = null;
+      this.#ringIn(MISSING_MS);
+    }
     if (identity === this.#watched) return;
     this.#watcher?.close();
     this.#watcher = null;
     this.#watched = identity;
     if (identity === null) return;
     try {
-      this.#watcher = watch(this.#path, () => this.#changed());
-      this.#watcher.on('error', () => this.#changed());
+      this.#watcher = watch(this.#path, (_, name) => this.#changed(name));
+      this.#watcher.on('error', () => this.#changed(null));
     } catch {
       // Out of inotify watches (ENOSPC, EMFILE): the slow re-read still notices, only later.
     }
     // What happened between the two directories went unseen.
-    this.#changed();
+    this.#changed(null);
   }
 }
 

@@ -18,6 +18,8 @@ import type { NamespaceMarks, PodObject } from './workload.ts';
 export const MANIFEST_DEBOUNCE_MS = 100;
 
 const MANIFEST_NAME = /^[^.].*\.(?:ya?ml|json)$/;
+/** Says nothing of any manifest: a draft that is to be renamed, an editor's own. Not `..data`, by which a mounted ConfigMap changes. */
+const DRAFT_NAME = /^\.[^.]/;
 
 export interface Snapshot {
   /** In the order of file names, and of the pods in each; `file` may be the address of an API server. */
@@ -56,7 +58,7 @@ export async function* watchPodFiles(
   yield last;
   let told = files.generation;
   while (await alarm.next()) {
-    const snapshot = await files.read();
+    const snapshot = await files.read(alarm.takeNames());
     if (files.generation === told) continue;
     told = files.generation;
     snapshot.changed = addedTo(last, snapshot);
@@ -113,14 +115,20 @@ class PodFiles {
     }
   }
 
-  async read(): Promise<Snapshot> {
-    const names = await this.#list();
-    if (names !== null) {
-      const present = new Set(names);
+  /** @param changed names that may say something else than at the last read; null for any */
+  async read(changed: ReadonlySet<string> | null = null): Promise<Snapshot> {
+    const files = await this.#list();
+    if (files !== null) {
+      const present = new Set(files);
       for (const file of this.#remembered.keys()) {
         if (!present.has(file)) this.#forget(file);
       }
-      for (const file of names) await this.#readFile(file);
+      const isEvery = changed === null || !this.#isDirectory || [...changed].some(isOfUnknown);
+      for (const file of files) {
+        // What could not be read is tried again.
+        const isKnown = typeof this.#remembered.get(file)?.text === 'string';
+        if (isEvery || !isKnown || changed.has(basename(file))) await this.#readFile(file);
+      }
     }
     return this.#snapshot();
   }
@@ -184,6 +192,11 @@ class PodFiles {
     }
     return snapshot;
   }
+}
+
+/** Of a name that is no manifest's: whether manifests may have changed with it. */
+function isOfUnknown(name: string): boolean {
+  return !MANIFEST_NAME.test(name) && !DRAFT_NAME.test(name);
 }
 
 function outcomeOf(text: string, file: string, kept: PodObject[]): Pick<Remembered, 'pods' | 'error'> {

@@ -62,6 +62,7 @@ export class FakeKernel implements Kernel {
       isEnrolled: (cookie) => pods.has(cookie),
       isGone: (cookie) => pods.has(cookie) && !this.isThere(cookie),
       recapture: () => 0,
+      forget: () => {},
       cookies: () => [...pods.keys()],
       pods: () => [...pods.keys()].map(heldPod),
       links: () => [],

@@ -205,6 +205,10 @@ export class EbpfDatapath implements Datapath {
     return found;
   }
 
+  forget(): void {
+    this.#policies.forget();
+  }
+
   obstacles(workload: Workload): string[] {
     const port = this.#listeners.multipathPort(workload);
     return port === null ? [] : [`the sidecar's MPTCP listener on port ${port}`];

@@ -62,6 +62,11 @@ export class PolicyStore {
     return this.#maps.policies.has(id) && this.#isWhole(policy, id) ? id : null;
   }
 
+  /** Has every policy looked at again. */
+  forget(): void {
+    this.#wholeUntilMs.clear();
+  }
+
   /** Whether all rules of a policy are there that stands in the kernel. */
   #isWhole(policy: RedirectPolicy, id: number): boolean {
     const nowMs = performance.now();

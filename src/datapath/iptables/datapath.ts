@@ -139,6 +139,9 @@ export class IptablesDatapath implements Datapath {
     return found;
   }
 
+  /** Nothing is remembered. */
+  forget(): void {}
+
   obstacles(): string[] {
     return [];
   }
