@@ -85,8 +85,9 @@ const NOTES: readonly Note[] = [
     title: 'Enrolling, and ADD',
     about: /^(enroll a pod|CNI ADD)/,
     text: (result) =>
-      `In the same run Istio's rules by iptables took ${nodeFigure(result, 'nft')}, and exec of \`true\` ${nodeFigure(result, 'true')}. A pod's own program is loaded and verified for each pod, since sk_lookup cannot ask for its namespace,
-  and the image's Node interprets (memory before speed). Next: one program for all pods, which finds its pod by a listener's storage.`,
+      `In the same run Istio's rules by iptables took ${nodeFigure(result, 'nft')}, exec of \`true\` ${nodeFigure(result, 'true')}, and of the plugin, which answers VERSION itself, ${nodeFigure(result, 'cni-exec')}: what ADD has the agent do is the difference.
+  The verifier's part of it is done before a pod asks (architecture.md, one sk_lookup instance per pod); the rest is system calls, and JavaScript that the image's Node interprets (memory before speed).
+  By manifest, the reading of the directory comes to it. Next: one netlink dump of the namespace's listeners in place of three.`,
   },
   {
     title: "The agent's memory",
@@ -104,8 +105,8 @@ const NOTES: readonly Note[] = [
     title: 'Commands',
     about: /^shunt /,
     text: (result) =>
-      `\`node -e 0\` took ${nodeFigure(result, 'node')}: what is left is the loading of two modules of Node's (child_process brings the network's along) and of the command tree. A dump is decoded, made text and aligned entry
-  by entry; the kernel gives 100,000 in 10 ms (\`npm run bench:libbpf\`). Next: commander without child_process; a dump that writes as it reads.`,
+      `\`node -e 0\` took ${nodeFigure(result, 'node')}: what is left is the loading of two modules of Node's (child_process brings the network's along) and of the command tree. A dump is decoded and made text entry by entry, and
+  aligned at the end; the kernel gives 100,000 in 10 ms (\`npm run bench:libbpf\`). Next: commander without child_process; columns as wide as the first thousand entries are, so that a dump writes as it reads.`,
   },
 ];
 
