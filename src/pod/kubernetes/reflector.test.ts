@@ -4,6 +4,7 @@ import { setInterval } from 'node:timers/promises';
 import { ApiServer, type Fault, type StoredObject } from '../../../test/kube/api_server.ts';
 import { plainCredentials } from '../../../test/kube/plain_credentials.ts';
 import type { ErrorCode } from '../../errors.ts';
+import { patient } from '../../lab/deadline.ts';
 import { ApiConnection } from './connection.ts';
 import type { Credentials } from './credentials.ts';
 import { readKubernetesPod } from './pod_object.ts';
@@ -37,8 +38,8 @@ interface Timings {
 function watch(server: ApiServer, timings: Timings = {}): Watcher {
   const { answerMs = 20_000, watchIdleMs = 20_000, pageSize = 2 } = timings;
   const connection = new ApiConnection(timings.credentials ?? plainCredentials(server.port), {
-    answerMs,
-    watchIdleMs,
+    answerMs: patient(answerMs),
+    watchIdleMs: patient(watchIdleMs),
   });
   const told: string[] = [];
   const waiting = new Set<() => void>();
@@ -230,7 +231,7 @@ test('a link that dies without a word is noticed by its silence; bookmarks keep 
   await using watcher = watch(server, { watchIdleMs: 150 });
   await server.until('the watch', () => server.watches === 1);
   let bookmarks = 0;
-  for await (const _ of setInterval(40)) {
+  for await (const _ of setInterval(patient(40))) {
     server.bookmark();
     if (++bookmarks === 10) break;
   }
