@@ -7,6 +7,7 @@ import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { patient } from '../../src/lab/deadline.ts';
 
 export interface StoredObject {
   metadata: Record<string, unknown> & { name: string; namespace?: string; uid: string };
@@ -123,7 +124,7 @@ export class ApiServer implements AsyncDisposable {
 
   /** Resolves once the condition holds; looked at after each request, watch and event. */
   async until(what: string, condition: () => boolean, timeoutMs = 20_000): Promise<void> {
-    const signal = AbortSignal.timeout(timeoutMs);
+    const signal = AbortSignal.timeout(patient(timeoutMs));
     while (!condition()) {
       await once(this.#news, 'news', { signal }).catch(() => assert.fail(`waited in vain for ${what}`));
     }

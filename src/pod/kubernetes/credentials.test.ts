@@ -6,10 +6,11 @@ import { test } from 'node:test';
 import { ApiServer } from '../../../test/kube/api_server.ts';
 import { selfSigned } from '../../../test/kube/certificate.ts';
 import { ShuntError } from '../../errors.ts';
+import { patient } from '../../lab/deadline.ts';
 import { ApiConnection } from './connection.ts';
 import { inClusterCredentials, kubeconfigCredentials } from './credentials.ts';
 
-const signal = AbortSignal.timeout(60_000);
+const signal = AbortSignal.timeout(patient(60_000));
 const list = { limit: 5 };
 const code = (expected: string) => (error: unknown) => error instanceof ShuntError && error.code === expected;
 const folder = () => mkdtempDisposableSync(join(tmpdir(), 'shunt-credentials-'));

@@ -61,7 +61,7 @@ function watch(server: ApiServer, timings: Timings = {}): Watcher {
     reflector,
     told,
     until: async (what, condition) => {
-      const timeout = AbortSignal.timeout(20_000);
+      const timeout = AbortSignal.timeout(patient(20_000));
       while (!condition()) {
         const { promise, resolve, reject } = Promise.withResolvers<void>();
         timeout.addEventListener('abort', () => reject(new Error(`waited in vain for ${what}`)));

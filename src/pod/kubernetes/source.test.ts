@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { ApiServer, type StoredObject } from '../../../test/kube/api_server.ts';
 import { plainCredentials } from '../../../test/kube/plain_credentials.ts';
+import { patient } from '../../lab/deadline.ts';
 import type { Snapshot } from '../files.ts';
 import type { PodObject } from '../workload.ts';
 import { ApiConnection } from './connection.ts';
@@ -35,7 +36,7 @@ function open(server: ApiServer, options: Partial<KubernetesSourceOptions> = {})
   const source = new KubernetesSource({
     connection,
     nodeName: 'node-a',
-    signal: AbortSignal.any([stop.signal, AbortSignal.timeout(60_000)]),
+    signal: AbortSignal.any([stop.signal, AbortSignal.timeout(patient(60_000))]),
     isRunning: (each) => running.has(each.metadata.uid ?? ''),
     needsNamespace: () => false,
     timings: { backoff: { shortestMs: 1, longestMs: 20 }, watchSeconds: 290, shortWatchMs: 1_000 },
