@@ -285,7 +285,7 @@ export function markdown(rows: readonly KeptRow[], suites: readonly Suite[]): st
     'no QEMU) that one test is skipped with the reason.',
     '',
     'Where the machine has no working eBPF, `npm test` has the guest run what needs it, as far as that ends: the library, the',
-    'data plane, conformance and containment (`CORE` in `.ci/guest.mjs`), an hour or two. What is left, whole agents and',
+    'data plane, conformance and containment (`CORE` in `.ci/guest.mjs`): some 850 tests, three quarters of an hour. What is left, whole agents and',
     'proxies under load, it names and counts as skipped: 20 to 30 times slower, all of it would take most of a day.',
     '`npm test -- --file PATH` runs one of those in the guest. A guest that cannot be had is a failure then.',
     '',
