@@ -36,6 +36,8 @@ export interface BedPod {
 
 export class NodeBed implements AsyncDisposable {
   readonly bpffs: string;
+  /** For programs of whoever uses it; gone with it. */
+  readonly programs: string;
   readonly cniSocket: string;
   readonly client: AgentClient;
   readonly pods: readonly BedPod[];
@@ -45,7 +47,7 @@ export class NodeBed implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
 
   private constructor(
-    folder: string,
+    { folder, programs }: Claim,
     bpffs: string,
     pods: readonly BedPod[],
     cgroup: CgroupTree,
@@ -53,6 +55,7 @@ export class NodeBed implements AsyncDisposable {
     stack: AsyncDisposableStack,
   ) {
     this.bpffs = bpffs;
+    this.programs = programs;
     this.cniSocket = join(folder, 'cni.sock');
     this.client = new AgentClient(join(folder, 'agent.sock'));
     this.pods = pods;
@@ -103,7 +106,7 @@ export class NodeBed implements AsyncDisposable {
       },
       { what: 'the agent', timeoutMs: READY_MS },
     );
-    return new NodeBed(folder, pins, pods, cgroup, agent, stack.move());
+    return new NodeBed(claim, pins, pods, cgroup, agent, stack.move());
   }
 
   /**

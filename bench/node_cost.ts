@@ -10,9 +10,12 @@ import { PodCodec } from '../src/datapath/ebpf/gen/objects.ts';
 import { DEFAULT_SIZES, Objects } from '../src/datapath/ebpf/objects.ts';
 import { Pins } from '../src/datapath/ebpf/pins.ts';
 import { addr } from '../src/datapath/ebpf/pod_value.ts';
+import { inPath } from '../src/lab/checkout.ts';
+import { toolMissing } from '../src/lab/command.ts';
 import { until } from '../src/lab/deadline.ts';
 import { istioRules } from '../src/lab/iptables.ts';
 import { cpuTimeNs, residentBytes } from '../src/lab/load.ts';
+import { TimedExec } from '../src/lab/timed_exec.ts';
 import { MANIFEST_DEBOUNCE_MS } from '../src/pod/files.ts';
 import { resolveNetns } from '../src/pod/netns.ts';
 import { netconf, PLUGIN, podArgs } from '../test/cni/plugin.ts';
@@ -87,6 +90,8 @@ async function enrolments(
 
 async function adds(bed: NodeBed, pods: readonly BedPod[], signal: AbortSignal): Promise<NodeFigure[]> {
   const times = { none: [] as number[], version: [] as number[], add: [] as number[] };
+  await using timer = await TimedExec.start(bed.programs);
+  const nothing = inPath('true') ?? toolMissing('true');
   for (const pod of pods) {
     const { name, uid, netns } = pod;
     // Known before its sandbox is made, as from the API server; one at a time, for each that waits is looked for again.
@@ -99,10 +104,10 @@ async function adds(bed: NodeBed, pods: readonly BedPod[], signal: AbortSignal):
       CNI_ARGS: podArgs('default', name, uid),
     };
     const config = netconf({ socket: bed.cniSocket });
-    const call = (command: string): number => timed([PLUGIN], config, { CNI_COMMAND: command, ...env });
-    times.none.push(timed(['true']));
-    times.version.push(call('VERSION'));
-    times.add.push(call('ADD'));
+    const call = (command: string) => timer.run(PLUGIN, { CNI_COMMAND: command, ...env }, config);
+    times.none.push(await timer.run(nothing));
+    times.version.push(await call('VERSION'));
+    times.add.push(await call('ADD'));
   }
   return [
     row('true', 'exec of true', times.none),

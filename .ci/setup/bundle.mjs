@@ -37,6 +37,7 @@ export const bundleStep = {
     'test',
     'vm',
     'test:matrix',
+    'test:cni',
     'test:chart',
     'image',
     'test:image',

@@ -43,6 +43,8 @@ export class CniBed implements AsyncDisposable {
   readonly #cgroup: CgroupTree;
   readonly #pins: TestBpffs;
   readonly #stack = new AsyncDisposableStack();
+  /** How the CLI is run for the agent: from source, unless somebody says otherwise before it is started. */
+  cli = CLI;
   #agent: LabProcess | null = null;
 
   private constructor(folder: string, topology: Topology, cgroup: CgroupTree, pins: TestBpffs) {
@@ -66,7 +68,7 @@ export class CniBed implements AsyncDisposable {
 
   /** @param more options of the agent */
   async start(...more: string[]): Promise<StatusReport> {
-    const [file, ...words] = CLI;
+    const [file, ...words] = this.cli;
     this.#agent = await LabProcess.start(
       'agent',
       [

@@ -2,32 +2,31 @@
  * `npm run test:cni`: what an ADD costs, how long a chain that is rewritten lacks us, then every test of CNI at full length, containerd's and cnitool's among them.
  * With `-- --figures` no tests.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from '../../src/lab/command.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AS_IN_IMAGE } from '../../bench/node_bed.ts';
+import { inPath } from '../../src/lab/checkout.ts';
+import { run, toolMissing } from '../../src/lab/command.ts';
 import { median, percentile } from '../../src/lab/statistics.ts';
+import { TimedExec } from '../../src/lab/timed_exec.ts';
 import { CniBed } from './bed.ts';
 import { netconf, PLUGIN, podArgs } from './plugin.ts';
 import { rewritten, watching } from './watched.ts';
 
 const PODS = 100;
 const ROUNDS = 3;
+/** Between pods: twenty a second is more than a kubelet starts. */
+const PACE_MS = 40;
 const ROOT = join(import.meta.dirname, '../..');
-
-/** A call as a runtime makes it, from fork to the end of the process. */
-function timed(command: string, env: Record<string, string>, input: string): number {
-  const startedMs = performance.now();
-  const { status, stdout } = spawnSync(PLUGIN, [], { env: { CNI_COMMAND: command, ...env }, input });
-  const tookMs = performance.now() - startedMs;
-  if (status !== 0) throw new Error(`${command}: ${stdout}`);
-  return tookMs;
-}
 
 async function measureAdd(): Promise<void> {
   await using bed = await CniBed.open('cnicost', []);
+  bed.cli = AS_IN_IMAGE;
+  await using timed = await TimedExec.start(bed.folder);
   const names = Array.from({ length: PODS }, (_, i) => `p${i}`);
   const netns = (name: string) => `${bed.topology.prefix}-cost${name}`;
   const batch = (lines: string[]) => run(['ip', '-force', '-batch', '-'], `${lines.join('\n')}\n`);
@@ -38,7 +37,8 @@ async function measureAdd(): Promise<void> {
     for (const name of names) bed.write({ name, uid: `uid-${name}` });
     await bed.start();
     const config = netconf({ socket: bed.cniSocket });
-    const times = { alone: [] as number[], add: [] as number[], again: [] as number[] };
+    const nothing = inPath('true') ?? toolMissing('true');
+    const times = { none: [] as number[], alone: [] as number[], add: [] as number[], again: [] as number[] };
     for (let round = 0; round <= ROUNDS; round++) {
       for (const name of names) {
         const env = {
@@ -47,12 +47,16 @@ async function measureAdd(): Promise<void> {
           CNI_IFNAME: 'eth0',
           CNI_ARGS: podArgs('default', name, `uid-${name}`),
         };
-        const alone = timed('VERSION', env, config);
-        const add = timed('ADD', env, config);
-        const again = timed('ADD', env, config);
-        timed('DEL', env, config);
+        const call = (command: string) => timed.run(PLUGIN, { CNI_COMMAND: command, ...env }, config);
+        await delay(PACE_MS);
+        const none = await timed.run(nothing);
+        const alone = await call('VERSION');
+        const add = await call('ADD');
+        const again = await call('ADD');
+        await call('DEL');
         // The first round warms up.
         if (round === 0) continue;
+        times.none.push(none);
         times.alone.push(alone);
         times.add.push(add);
         times.again.push(again);
@@ -64,13 +68,14 @@ async function measureAdd(): Promise<void> {
       .filter((line) => line.includes('"command":"ADD"'))
       .map((line) => Number(/"tookMs":([\d.]+)/.exec(line)?.[1]));
     const lines: [string, number[]][] = [
+      ['exec of true', times.none],
       ['plugin alone (VERSION)', times.alone],
       ['ADD, pod is enrolled', times.add],
       ['ADD again, nothing to do', times.again],
       ['ADD as the agent counts it, both', tookMs.slice(2 * PODS)],
     ];
     process.stdout.write(
-      `ADD with a warm agent that knows ${PODS} pods, ms (load ${loadavg()[0]?.toFixed(1)}):\n`,
+      `ADD with a warm agent, run as in the image, that knows ${PODS} pods, ms (load ${loadavg()[0]?.toFixed(1)}):\n`,
     );
     process.stdout.write(`${''.padEnd(34)}      p50      p99      n\n`);
     for (const [what, values] of lines) {

@@ -100,7 +100,9 @@ export class OpenObject<M extends MapDefinitions, P extends ProgramDefinitions, 
       if (definition !== undefined) verify(definition, maps, programs);
       this.maps = maps as { [N in keyof M]: OpenMap };
       this.programs = programs as { [N in keyof P]: OpenProgram };
-      this.#rodata = new Rodata(pointer, objectBtf(pointer), definition?.rodata);
+      // Its types are many to read: for an object that has none of these, not at all.
+      const hasRodata = definition === undefined || Object.keys(definition.rodata).length > 0;
+      this.#rodata = new Rodata(pointer, hasRodata ? objectBtf(pointer) : null, definition?.rodata);
       this.rodata = this.#rodata.accessors as RodataOf<R>;
     } catch (error) {
       this[Symbol.dispose]();

@@ -25,10 +25,11 @@ export class Rodata {
 
   /**
    * @param object libbpf's object
-   * @param btf its BTF, with the offsets that libbpf filled in
+   * @param btf its BTF, with the offsets that libbpf filled in; null where nothing is to be set
    * @param definitions codecs by name; without, every variable is bytes
    */
-  constructor(object: bigint, btf: Btf, definitions: RodataDefinitions | undefined) {
+  constructor(object: bigint, btf: Btf | null, definitions: RodataDefinitions | undefined) {
+    if (btf === null) return;
     const found = new Map<string, Variable>();
     for (const type of btf.types) {
       if (type.kind !== 'datasec' || !type.name.startsWith('.rodata')) continue;

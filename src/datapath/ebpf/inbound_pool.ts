@@ -5,8 +5,8 @@
 
 /** As many as start at once on a busy node, more or less; each is a program of some 10 KB. */
 const READY = 8;
-/** Whoever took one has more to do at once, and others may come behind: loading waits for that. */
-const REFILL_AFTER_MS = 20;
+/** Before each that is loaded: whoever took one has more to do at once, and others come behind. */
+const PAUSE_MS = 5;
 
 export class InboundPool<T extends Disposable> implements Disposable {
   readonly #load: () => Promise<T>;
@@ -34,21 +34,20 @@ export class InboundPool<T extends Disposable> implements Disposable {
   }
 
   #refillSoon(): void {
-    if (this.#timer !== null || this.#isDisposed) return;
-    this.#timer = setTimeout(() => void this.#refill(), REFILL_AFTER_MS).unref();
+    if (this.#timer !== null || this.#isDisposed || this.#ready.length >= READY) return;
+    this.#timer = setTimeout(() => void this.#refill(), PAUSE_MS).unref();
   }
 
   async #refill(): Promise<void> {
+    let isMissing = false;
     try {
-      while (!this.#isDisposed && this.#ready.length < READY) {
-        const one = await this.#load();
-        if (this.#isDisposed) one[Symbol.dispose]();
-        else this.#ready.push(one);
-      }
+      const one = await this.#load();
+      if (this.#isDisposed) one[Symbol.dispose]();
+      else isMissing = this.#ready.push(one) < READY;
     } catch {
       // Whoever needs one loads it, and hears why that fails.
-    } finally {
-      this.#timer = null;
     }
+    this.#timer = null;
+    if (isMissing) this.#refillSoon();
   }
 }
