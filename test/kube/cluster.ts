@@ -195,19 +195,22 @@ export class Cluster implements AsyncDisposable {
       `--audit-policy-file=${file('audit.yaml')}`,
       `--audit-log-path=${file('audit.log')}`,
     ]);
-    await until(
-      async () => {
-        this.#apiServer?.assertRunning();
-        const answer = await this.admin
-          .get('/apis/rbac.authorization.k8s.io/v1/clusterroles', { limit: 1 }, this.#signal)
-          .catch((error: unknown) => {
+    // It answers before it has made what it makes itself.
+    for (const path of [
+      '/apis/rbac.authorization.k8s.io/v1/clusterroles',
+      '/api/v1/namespaces/kube-system',
+    ]) {
+      await until(
+        async () => {
+          this.#apiServer?.assertRunning();
+          return await this.admin.get(path, {}, this.#signal).catch((error: unknown) => {
             if (error instanceof ShuntError) return undefined;
             throw error;
           });
-        return answer;
-      },
-      { what: 'kube-apiserver', timeoutMs: 180_000, everyMs: 200 },
-    );
+        },
+        { what: `kube-apiserver's ${path}`, timeoutMs: 180_000, everyMs: 200 },
+      );
+    }
   }
 
   async stopApiServer(): Promise<void> {
