@@ -19,7 +19,7 @@ import { rewritten, watching } from './watched.ts';
 
 const PODS = 100;
 const ROUNDS = 3;
-/** Between pods: twenty a second is more than a kubelet starts. */
+/** Between pods, some twenty a second; back to back an ADD competes with the loading that earlier ones brought on. */
 const PACE_MS = 40;
 const ROOT = join(import.meta.dirname, '../..');
 
